@@ -1,0 +1,1 @@
+"""The agent: a supervisor that obeys one controller, and the worker processes that make the load."""

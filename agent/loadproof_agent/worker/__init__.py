@@ -1,0 +1,1 @@
+"""A worker process: imports the suite, keeps to the schedule, runs virtual users, measures. Never imports grpc."""

@@ -1,0 +1,136 @@
+"""The one object through which argv, environment, working folder, streams, signals and time enter the command.
+
+Commands take it from the context (`console_of`); tests make one with streams of their own and call `main.main`.
+Results go to `out`, progress and complaints to `err`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import typer
+from rich.console import Console as RichConsole
+from rich.console import RenderableType
+from rich.text import Text
+
+from loadproof_cli.doctor.readings import MachineReadings, read_machine
+
+PLAIN_WIDTH = 140
+"""Columns of tables where there is no terminal to ask."""
+
+
+def _rich(stream: TextIO, environ: Mapping[str, str]) -> RichConsole:
+    terminal = stream.isatty()
+    width = None if terminal else PLAIN_WIDTH
+    return RichConsole(file=stream, width=width, highlight=False, soft_wrap=False, _environ=environ, emoji=False)
+
+
+@dataclass(slots=True)
+class Console:
+    """The outside world of one invocation. `closing` is closed at its end."""
+
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+    cwd: Path
+    stdout: TextIO
+    stderr: TextIO
+    platform: str = sys.platform
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    machine: Callable[[], MachineReadings] = read_machine
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    out: RichConsole = field(init=False)
+    err: RichConsole = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.out = _rich(self.stdout, self.environ)
+        self.err = _rich(self.stderr, self.environ)
+
+    @classmethod
+    def from_process(cls) -> Console:
+        """Return this process's world."""
+        return cls(tuple(sys.argv[1:]), os.environ, Path.cwd(), sys.stdout, sys.stderr)
+
+    @property
+    def live(self) -> bool:
+        """Whether progress may be drawn over itself."""
+        return self.err.is_terminal and not self.environ.get("CI")
+
+    def result(self, *parts: RenderableType) -> None:
+        """Print a result to standard output; a reader who has gone away changes nothing."""
+        with contextlib.suppress(BrokenPipeError):
+            self.out.print(*parts)
+
+    def line(self, text: str) -> None:
+        """Print one line to standard output as it is, however long."""
+        with contextlib.suppress(BrokenPipeError):
+            self.out.print(Text(text), soft_wrap=True)
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """Tell the person at the terminal something, on standard error, however long."""
+        with contextlib.suppress(BrokenPipeError):
+            self.err.print(Text(text, style=style), soft_wrap=True)
+
+    def resolve(self, path: Path) -> Path:
+        """Return `path` as seen from the working folder."""
+        return path if path.is_absolute() else self.cwd / path
+
+    def shown(self, path: Path) -> str:
+        """Return `path` as short as it can be typed here."""
+        with contextlib.suppress(ValueError):
+            return str(path.relative_to(self.cwd))
+        return str(path)
+
+    @contextlib.contextmanager
+    def interrupts(self, handler: Callable[[], None]) -> Iterator[None]:
+        """Call `handler` in the running loop at each SIGINT and SIGTERM while the context lasts."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def terminations(self, handler: Callable[[], None] | None = None) -> Iterator[None]:
+        """Outside of a loop: make SIGTERM a KeyboardInterrupt as SIGINT is, or let both only call `handler`."""
+
+        def handle(_number: int, _frame: object) -> None:
+            if handler is None:
+                raise KeyboardInterrupt
+            handler()
+
+        numbers = (signal.SIGTERM,) if handler is None else (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, known in before.items():
+                signal.signal(number, known)
+
+    def flush(self) -> None:
+        """Hand over what is buffered; where the reader is gone, keep the interpreter from complaining at its end."""
+        for stream in (self.stdout, self.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def console_of(context: typer.Context) -> Console:
+    """Return the console of a command's context."""
+    console = context.obj
+    assert isinstance(console, Console)
+    return console

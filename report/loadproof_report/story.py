@@ -1,0 +1,90 @@
+"""How things failed: the first failing step, since when, under which load, and what it kept from running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadproof_report.result import ErrorResult, RunResult, Story, TransactionResult
+from loadproof_report.text import clock_text, count_text, plural, rate_text, share_text
+
+STORIES_MAX = 50
+PER_TRANSACTION_MAX = 3
+GRAVITY = {"critical": 8, "high": 4, "normal": 2, "low": 1}
+"""Weight of a transaction's criticality wherever things are put in order."""
+
+
+def worst_first(result: RunResult) -> list[int]:
+    """Return the transactions' positions, worst first: broken rules, then failures, then criticality."""
+    broken = {rule.transaction for rule in result.rules if rule.status == "failed" and rule.severity == "block"}
+
+    def key(index: int) -> tuple[bool, float, int, int]:
+        transaction = result.transactions[index]
+        gravity = GRAVITY.get(transaction.criticality, 2)
+        share = transaction.failed / transaction.count if transaction.count else 0.0
+        return (transaction.name not in broken, -share * gravity, -gravity, index)
+
+    return sorted(range(len(result.transactions)), key=key)
+
+
+def stories_of(transactions: Sequence[TransactionResult]) -> tuple[Story, ...]:
+    """Return the gravest failures, by criticality times share of the transaction that failed so."""
+    ranked: list[tuple[float, Story]] = []
+    for transaction in transactions:
+        for error in transaction.errors[:PER_TRANSACTION_MAX]:
+            story = _story(transaction, error)
+            ranked.append((GRAVITY.get(transaction.criticality, 2) * story.share, story))
+    ranked.sort(key=lambda pair: (-pair[0], pair[1].transaction, pair[1].first_seen_s))
+    return tuple(story for _, story in ranked[:STORIES_MAX])
+
+
+def _story(transaction: TransactionResult, error: ErrorResult) -> Story:
+    share = min(1.0, error.count / transaction.count) if transaction.count else 0.0
+    not_reached = _knock_on(transaction, error)
+    where = f"at the step {error.step}" if error.step else "outside any step"
+    if error.endpoint:
+        where += f" ({error.endpoint})"
+    load = f", when the offered load was {rate_text(error.load_per_s)}" if error.load_per_s else ""
+    text = (
+        f"{transaction.name} failed {count_text(error.count)} of {count_text(transaction.count)} times "
+        f"({share_text(share)}) {where}: {error.message or error.category}. "
+        f"First seen at {clock_text(error.first_seen_s)}{load}; last at {clock_text(error.last_seen_s)}."
+    )
+    if not_reached:
+        steps = ", ".join(f"{name} ({count_text(count)})" for name, count in not_reached.items())
+        text += f" Steps not reached because of failures before them: {steps}."
+    if len(error.agents) == 1 and len(error.samples) > 1:
+        what = "All of them" if error.agents_complete else "All samples kept, perhaps not all of them,"
+        text += f" {what} come from agent {error.agents[0]}."
+    return Story(
+        transaction=transaction.name,
+        criticality=transaction.criticality,
+        step=error.step,
+        endpoint=error.endpoint,
+        category=error.category,
+        message=error.message,
+        count=error.count,
+        share=share,
+        first_seen_s=error.first_seen_s,
+        last_seen_s=error.last_seen_s,
+        load_per_s=error.load_per_s,
+        agents=error.agents,
+        agents_complete=error.agents_complete,
+        not_reached=not_reached,
+        text=text,
+    )
+
+
+def _knock_on(transaction: TransactionResult, error: ErrorResult) -> dict[str, int]:
+    names = [step.name for step in transaction.steps]
+    if error.step not in names:
+        return {}
+    later = transaction.steps[names.index(error.step) + 1 :]
+    return {step.name: step.not_reached for step in later if step.not_reached}
+
+
+def first_failing_step(transaction: TransactionResult) -> str:
+    """Return the earliest step with a failure as a phrase, or ""."""
+    for step in transaction.steps:
+        if step.failed:
+            return f"{step.name} failed {plural(step.failed, 'time')}"
+    return ""

@@ -1,0 +1,124 @@
+"""What surrounds the stream: outbox, statuses, log lines, configuration."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from loadproof_agent import records as r
+from loadproof_agent.config import AgentConfig, Limits
+from loadproof_agent.errors import ConfigurationError
+from loadproof_agent.lines import Lines
+from loadproof_agent.uplink import OPTIONS, Outbox, error_of
+
+BEAT = r.Heartbeat("", 1)
+LATER = r.Heartbeat("", 2)
+PONG = r.Pong(1, 2, 3, 4)
+
+
+async def test_outbox_keeps_order_and_replaces_a_waiting_heartbeat() -> None:
+    """A stuck stream is not filled with stale signs of life."""
+    box = Outbox(10)
+    for record in (BEAT, PONG, LATER):
+        assert box.put(record)
+    box.close()
+    assert [await box.get(), await box.get(), await box.get()] == [PONG, LATER, None]
+
+
+async def test_outbox_is_bounded_and_gives_up_log_lines_first() -> None:
+    """A full box means a stuck stream, except for lines, which are only left out."""
+    box = Outbox(1)
+    assert box.put(PONG)
+    assert box.put(r.LogBatch("run", ("line",)))
+    assert not box.put(PONG)
+
+
+async def test_outbox_wakes_its_reader() -> None:
+    """Waiting costs nothing until something comes, or the end."""
+    box = Outbox(1)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(box.get())
+        await asyncio.sleep(0)
+        box.put(PONG)
+    assert first.result() == PONG
+    box.put(PONG)
+    box.abort()
+    assert await box.get() is None
+    assert box.aborted
+
+
+@pytest.mark.parametrize(
+    ("code", "retry"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, True),
+        (grpc.StatusCode.INTERNAL, True),
+        (grpc.StatusCode.UNAUTHENTICATED, False),
+        (grpc.StatusCode.FAILED_PRECONDITION, False),
+        (grpc.StatusCode.UNIMPLEMENTED, False),
+    ],
+)
+def test_statuses_become_our_errors(code: grpc.StatusCode, retry: bool) -> None:
+    """Nobody else reads status codes; words name the controller."""
+    metadata = grpc.aio.Metadata()
+    mapped = error_of(grpc.aio.AioRpcError(code, metadata, metadata, "why"), "host:1")
+    assert (mapped.code, mapped.retry) == (code.name.lower(), retry)
+    assert "host:1" in mapped.text
+    assert "why" in mapped.text
+
+
+def test_anything_unexpected_is_tried_again() -> None:
+    """asyncio's own errors come out of ended streams too."""
+    assert error_of(asyncio.InvalidStateError("ended"), "host:1").retry
+    mapped = error_of(asyncio.InvalidStateError("ended"), "host:1")
+    assert error_of(mapped, "host:1") is mapped
+
+
+def test_the_measured_options_are_set() -> None:
+    """Each of these was found by a failure; none may get lost."""
+    options = dict(OPTIONS)
+    assert options["grpc.http2.ping_timeout_ms"] == 10_000
+    assert options["grpc.enable_http_proxy"] == 0
+    assert [options[f"grpc.{name}_reconnect_backoff_ms"] for name in ("initial", "min", "max")] == [250, 1_000, 5_000]
+
+
+def test_lines_are_cleaned_redacted_bounded_and_counted() -> None:
+    """User code prints what it likes; the controller gets safe lines and the number of those left out."""
+    lines = Lines(Limits(log_lines_max=3, log_line_characters_max=20), ("hunter2", "hunter22", ""))
+    lines.add("token=hunter22 \x1b[31m\u202e")
+    lines.add("x" * 100)
+    lines.add("third")
+    lines.add("fourth")
+    first, second, rest = lines.take()
+    assert first.startswith("token=[redacted]")
+    assert first.isprintable()
+    assert len(second) == 20
+    assert "2 more lines" in rest
+    assert lines.take() == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workers": 0}, "at least 1"),
+        ({"agent_id": ""}, "agent_id"),
+        ({"address": "unix:/tmp/" + "x" * 100}, "bytes long"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(changes: dict[str, object], words: str) -> None:
+    """Before anything is started, with the field's name."""
+    fields = {"address": "unix:/tmp/c", "agent_id": "a1"} | changes
+    with pytest.raises(ConfigurationError, match=words):
+        AgentConfig(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", ["is not yet valid: OK", "has expired"])
+def test_a_certificate_that_is_not_good_now_is_put_down_to_the_clocks(what: str) -> None:
+    """Setting a clock mends it, so it is tried again; the words say so instead of TLS's own."""
+    details = f"failed to connect: Tls handshake failed: CERTIFICATE_VERIFY_FAILED: certificate {what}"
+    error = error_of(
+        grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details), "a:1"
+    )
+    assert (error.code, error.retry) == ("clock", True)
+    assert error.text.endswith("set the clock of one of the two, or start the controller again")
