@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 import typer
@@ -26,6 +27,7 @@ from loadproof_cli.doctor.readings import MachineReadings, read_machine
 
 PLAIN_WIDTH = 140
 """Columns of tables where there is no terminal to ask."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def _rich(stream: TextIO, environ: Mapping[str, str]) -> RichConsole:
@@ -93,31 +95,47 @@ class Console:
     def interrupts(self, handler: Callable[[], None]) -> Iterator[None]:
         """Call `handler` in the running loop at each SIGINT and SIGTERM while the context lasts."""
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
+        before = {number: signal.getsignal(number) or signal.SIG_DFL for number in STOPPING}
+        for number in STOPPING:
             loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in numbers:
+            for number, known in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, known)
 
     @contextlib.contextmanager
-    def terminations(self, handler: Callable[[], None] | None = None) -> Iterator[None]:
-        """Outside of a loop: make SIGTERM a KeyboardInterrupt as SIGINT is, or let both only call `handler`."""
+    def interruptible(self) -> Iterator[Callable[[], None]]:
+        """Outside of a loop: SIGINT and SIGTERM raise KeyboardInterrupt while the context lasts, whatever is running.
+
+        Code of others that it is raised in may make another error of it, or go on as if nothing were. So every error
+        that leaves the context after a signal is a KeyboardInterrupt, and what is given raises it where it is called.
+        """
+        asked = False
 
         def handle(_number: int, _frame: object) -> None:
-            if handler is None:
-                raise KeyboardInterrupt
-            handler()
+            nonlocal asked
+            asked = True
+            raise KeyboardInterrupt
 
-        numbers = (signal.SIGTERM,) if handler is None else (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, handle) for number in numbers}
-        try:
+        def check() -> None:
+            if asked:
+                raise KeyboardInterrupt
+
+        with _handled(handle):
+            try:
+                yield check
+            except Exception as error:
+                if asked:
+                    raise KeyboardInterrupt from error
+                raise
+
+    @contextlib.contextmanager
+    def undisturbed(self, handler: Callable[[], None]) -> Iterator[None]:
+        """Outside of a loop: SIGINT and SIGTERM only call `handler` while the context lasts."""
+        with _handled(lambda _number, _frame: handler()):
             yield
-        finally:
-            for number, known in before.items():
-                signal.signal(number, known)
 
     def flush(self) -> None:
         """Hand over what is buffered; where the reader is gone, keep the interpreter from complaining at its end."""
@@ -134,3 +152,13 @@ def console_of(context: typer.Context) -> Console:
     console = context.obj
     assert isinstance(console, Console)
     return console
+
+
+@contextlib.contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) or signal.SIG_DFL for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)

@@ -35,7 +35,7 @@ def installer(console: Console) -> Install:
         count = len(lock.requirements)
         console.say(f"packages: {count} of {lock.file}, sha256 {lock.sha256[:12]}", style="dim")
         try:
-            with console.terminations():
+            with console.interruptible():
                 provided = asyncio.run(PackageStore(packages_folder(console)).provide(lock))
         except RunError as error:
             raise InfrastructureProblem(f"{error.text}. Nothing was started.") from error

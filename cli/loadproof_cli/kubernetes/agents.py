@@ -50,6 +50,21 @@ def agents_in_cluster(console: Console, crowd: Crowd, options: ClusterOptions, r
     Raises UsageProblem before and InfrastructureProblem after something was created, always having removed it.
     SIGTERM counts as Ctrl+C meanwhile; neither ends the removal.
     """
+    with console.interruptible():
+        cluster = _opened(console, options)
+    made = _Made(console, cluster, crowd, options, remote)
+    try:
+        with console.interruptible() as check:
+            made.create()
+            made.wait(check)
+            with made.followed():
+                yield dataclasses.replace(remote, labels={**remote.labels, JOB_LABEL: made.name})
+    finally:
+        with console.undisturbed(lambda: console.say("the agents are being removed, a moment")):
+            made.remove()
+
+
+def _opened(console: Console, options: ClusterOptions) -> Cluster:
     cluster = Cluster(console.environ, options.namespace, options.context)
     missing = cluster.missing_rights()
     if missing:
@@ -57,16 +72,7 @@ def agents_in_cluster(console: Console, crowd: Crowd, options: ClusterOptions, r
             f"namespace {cluster.namespace}: this account may not {', '.join(missing)}; nothing was created.",
             hint="deploy/kubernetes/runner-role.yaml is a Role with just the rights that are needed.",
         )
-    made = _Made(console, cluster, crowd, options, remote)
-    try:
-        with console.terminations():
-            made.create()
-            made.wait()
-            with made.followed():
-                yield dataclasses.replace(remote, labels={**remote.labels, JOB_LABEL: made.name})
-    finally:
-        with console.terminations(lambda: console.say("the agents are being removed, a moment")):
-            made.remove()
+    return cluster
 
 
 class _Made:
@@ -104,11 +110,15 @@ class _Made:
         at = f"namespace {self._cluster.namespace} of {self._cluster.server}"
         self._console.say(f"job {self.name}: {self._crowd.agents} agents in {at}")
 
-    def wait(self) -> None:
-        """Return when all agents are attached. Raises InfrastructureProblem when they will not be."""
+    def wait(self, check: Callable[[], None]) -> None:
+        """Return when all agents are attached. Raises InfrastructureProblem when they will not be.
+
+        `check` is called on every turn and raises what ends the waiting.
+        """
         pods, version = self._cluster.pods(self._selector)
         until, told = time.monotonic() + self._options.wait_s, -1
         while True:
+            check()
             attached = len(self._attached())
             if attached >= self._crowd.agents:
                 return
