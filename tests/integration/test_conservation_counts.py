@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shop_cli import Finished, counted_suite, loadproof, run_json
+from shop_cli import Finished, counted_suite, in_time, loadproof, run_json
 from shop_process import Received, RunningShop, running_shop, trace_low
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 PROFILES = """
 [profiles.open]
@@ -50,12 +51,17 @@ class Run:
     """One run's report and what the shop received meanwhile."""
 
     def __init__(self, shop: RunningShop, suite: Path, profile: str, agents: int) -> None:
-        shop.clear()
         out = suite.parent / f"{profile}-{agents}"
-        self.done: Finished = loadproof(
-            "run", suite, "-p", profile, "--agents", str(agents), "--workers", "1", "--out", out,
-            cwd=suite.parent, env={"SHOP_URL": shop.url},
-        )  # fmt: skip
+
+        def attempt() -> Finished:
+            shop.clear()
+            shutil.rmtree(out, ignore_errors=True)
+            return loadproof(
+                "run", suite, "-p", profile, "--agents", str(agents), "--workers", "1", "--out", out,
+                cwd=suite.parent, env={"SHOP_URL": shop.url},
+            )  # fmt: skip
+
+        self.done = in_time(attempt)
         assert self.done.code == 0, self.done.out + self.done.err
         self.report = run_json(out)
         self.received: list[Received] = shop.received()
