@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,18 +173,19 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_load(tmp_path: Pa
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
-def closed_port() -> int:
-    """Return a port of loopback on which nothing listens."""
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Give a port of loopback on which nothing listens, and nothing can while the context lasts: it is bound."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        yield probe.getsockname()[1]
 
 
 def test_a_target_that_is_down_is_a_no_go(tmp_path: Path) -> None:
     """Every arrival fails to connect: the rule breaks, the code is 1 and the report names the category."""
-    suite = GOOD_SUITE.replace("127.0.0.1:9", f"127.0.0.1:{closed_port()}")
-    done = run_it(tmp_path, Case("down", (), suite=suite), loadproof)
+    with closed_port() as port:
+        suite = GOOD_SUITE.replace("127.0.0.1:9", f"127.0.0.1:{port}")
+        done = run_it(tmp_path, Case("down", (), suite=suite), loadproof)
     assert done.code == 1, done.out + done.err
     assert "NO-GO" in done.out
     report = run_json(tmp_path / "out")
@@ -203,13 +205,7 @@ def test_a_transaction_that_never_awaits_is_reported(tmp_path: Path) -> None:
 
 def test_an_agent_that_dies_in_prepare_is_named(tmp_path: Path) -> None:
     """A suite that kills its process when imported on an agent ends the run with code 5, the agent's name, no files."""
-    deadly = textwrap.dedent(
-        """
-        import os, sys
-        if "loadproof_cli.main" not in sys.modules:
-            os._exit(7)
-        """
-    )
+    deadly = f"import os\nif os.getppid() != {os.getpid()}:\n    os._exit(7)  # not the command, which is our child\n"
     done = run_it(tmp_path, Case("deadly", (), suite=deadly + GOOD_SUITE), loadproof)
     assert done.code == 5, done.out + done.err
     assert "local-1" in done.err
