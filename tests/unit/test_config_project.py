@@ -399,8 +399,10 @@ def test_a_base_url_outside_of_the_targets_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_what_is_allowed_but_surprising_is_a_warning(tmp_path: Path) -> None:
-    """A transaction that never awaits, a rate that had to be rounded, a waiver that has ended."""
-    suite = SUITE.replace("async def checkout(user):\n    await user.think(1)", "async def checkout(user):\n    pass")
+    """A rate that had to be rounded, a waiver that has ended, a transaction or a pause that is not awaited."""
+    suite = SUITE.replace(
+        "async def checkout(user):\n    await user.think(1)", "async def checkout(user):\n    user.think(1)"
+    )
     toml = TOML.replace("5/s", "100/m") + (
         '\n[[rules]]\ntransaction = "*"\nrequire = "p95 <= 1s"\n'
         'waiver = { reason = "x", owner = "me", until = "2020-01-01" }\n'
@@ -411,6 +413,7 @@ def test_what_is_allowed_but_surprising_is_a_warning(tmp_path: Path) -> None:
         'loadproof.toml:6: "100/m" is offered as 1.667/s',
         'loadproof.toml:11: the waiver of me for "p95 <= 1s" on * ended on 2020-01-01: the rule blocks again',
         "suite.py:23: transaction 'Checkout' never awaits: what it does holds up every other user of its worker",
+        "suite.py:25: user.think(...) is not awaited: it does not wait",
     ]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from loadproof._dataset import DatasetError, Rows
 from loadproof._interpolate import VariableError, fill, references
 from loadproof._suite import Suite
+from loadproof.config.awaiting import never_awaited
 from loadproof.config.positions import index_positions
 from loadproof.config.problems import ConfigErrors, ConfigProblem, closest, listing
 from loadproof.config.profiles import ProfileConfig, read_profile
@@ -117,6 +118,8 @@ def load_project(folder: Path, *, environ: Mapping[str, str], install: Install |
     if source.problems or suite is None or environment is None:
         raise ConfigErrors(source.problems)
     _warn_without_data(rules, profiles, source)
+    for name, line, text in never_awaited(folder):
+        source.warnings.append(f"{shown_path(folder, name)}:{line}: {text}")
     _warn_of_refusals(suite, environment, environ, secrets, source)
     if lock is not None and packages is None:
         text = f"{lock.file} is not installed here: the suite was imported with the packages this Python has"
