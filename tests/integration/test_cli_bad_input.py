@@ -131,13 +131,23 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_suite_is_a_usage_error(tmp_path: Path) -> None:
-    """A folder without loadproof.toml, or none at all, is said to be that."""
+    """A folder without loadproof.toml, no folder, or a file is said to be that."""
     done = loadproof_here("run", cwd=tmp_path)
     assert done.code == 2
     assert "loadproof.toml" in done.err
     done = loadproof_here("check", "nowhere", cwd=tmp_path)
     assert done.code == 2
     assert "nowhere" in done.err
+    (tmp_path / "suite.py").touch()
+    done = loadproof_here("check", "suite.py", cwd=tmp_path)
+    assert (done.code, done.err) == (2, "suite.py is a file; SUITE is the folder with loadproof.toml.\n")
+
+
+def test_a_new_folder_with_a_space_is_quoted_in_what_to_type_next(tmp_path: Path) -> None:
+    """The lines that `init` shows can be copied."""
+    done = loadproof_here("init", "my suite", cwd=tmp_path)
+    assert done.code == 0
+    assert "  loadproof run 'my suite' " in done.out
 
 
 def test_an_unknown_profile_is_a_usage_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop_cli import Finished, counted_suite, loadproof, run_json
+from shop_cli import Finished, assert_went_well, counted_suite, loadproof, run_json
 from shop_process import Received, RunningShop, running_shop, trace_low
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("load")]
@@ -56,7 +56,7 @@ class Run:
             "run", suite, "-p", profile, "--agents", str(agents), "--workers", "1", "--out", out,
             cwd=suite.parent, env={"SHOP_URL": shop.url},
         )  # fmt: skip
-        assert self.done.code == 0, self.done.out + self.done.err
+        assert_went_well(self.done, out)
         self.report = run_json(out)
         self.received: list[Received] = shop.received()
 

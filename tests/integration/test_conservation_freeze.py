@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from shop_cli import COMMAND, environment, run_json, write_suite
+from shop_cli import assert_went_well, loadproof, run_json, write_suite
 from shop_process import running_shop, trace_low
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
@@ -49,11 +48,9 @@ def test_a_frozen_target_is_seen_from_the_intended_start(tmp_path: Path) -> None
     """Response times are those of the intended schedule and the target's own log, through a stop of 2 s."""
     with running_shop() as shop:
         suite = write_suite(tmp_path / "suite", toml=TOML, suite=SUITE.replace("${SHOP_URL}/", f"{shop.url}/"))
-        command = [*COMMAND, "run", str(suite), "--workers", "1", "--out", str(tmp_path / "out")]
-        done = subprocess.run(
-            command, env=environment({"SHOP_URL": shop.url}), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        out = tmp_path / "out"
+        done = loadproof("run", suite, "--workers", "1", "--out", out, cwd=tmp_path, env={"SHOP_URL": shop.url})
+        assert_went_well(done, out)
         (frozen,) = shop.log()["frozen"]
         received = {entry.trace_low: entry.at_ns for entry in shop.received()}
     report = run_json(tmp_path / "out")
