@@ -198,42 +198,6 @@ async def test_an_exception_fails_the_step_it_leaves() -> None:
     assert "test_runtime_transactions.py" in stats.samples[0].detail
 
 
-async def test_a_forgotten_await_is_said_to_be_one() -> None:
-    """On a new connection and on one that is there: Python itself speaks of attributes of futures."""
-
-    async def body(user: VirtualUser) -> None:
-        response: Any = user.http.get("/ok")
-        try:
-            response.check(status=200)
-        finally:
-            await response
-
-    async def warm(user: VirtualUser) -> None:
-        await user.http.get("/ok")
-        await body(user)
-
-    for given in (body, warm):
-        ((_, _, category, message),) = errors(await run(given))
-        assert category == "exception"
-        assert message.startswith("AttributeError: ")
-        assert message.endswith("has no attribute 'check' (is an await missing before it?)")
-
-
-async def test_a_request_is_no_coroutine_on_any_connection() -> None:
-    """What only takes a coroutine refuses the first request as it would all later ones, so that `try` shows it."""
-
-    async def body(user: VirtualUser) -> None:
-        request: Any = user.http.get("/ok")
-        assert not asyncio.iscoroutine(request)
-        (first, *_) = await asyncio.gather(request, user.http.get("/ok"), user.http.get("/ok"))
-        assert first.status == 200
-        request = user.http.get("/ok")
-        assert not asyncio.iscoroutine(request)
-        await asyncio.wait_for(request, 30)
-
-    assert (await run(body)).ok
-
-
 async def test_an_exception_outside_of_steps_fails_the_transaction() -> None:
     """Its error has no step; steps before it stay ok."""
 
