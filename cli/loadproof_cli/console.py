@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -30,10 +31,17 @@ PLAIN_WIDTH = 140
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+class _Printer(RichConsole):
+    """Prints until its reader has gone away, and then goes on in silence: rich would end the command with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 def _rich(stream: TextIO, environ: Mapping[str, str]) -> RichConsole:
     terminal = stream.isatty()
     width = None if terminal else PLAIN_WIDTH
-    return RichConsole(file=stream, width=width, highlight=False, soft_wrap=False, _environ=environ, emoji=False)
+    return _Printer(file=stream, width=width, highlight=False, soft_wrap=False, _environ=environ, emoji=False)
 
 
 @dataclass(slots=True)
@@ -58,8 +66,8 @@ class Console:
 
     @classmethod
     def from_process(cls) -> Console:
-        """Return this process's world."""
-        return cls(tuple(sys.argv[1:]), os.environ, Path.cwd(), sys.stdout, sys.stderr)
+        """Return this process's world. Raises OSError when the working folder is gone."""
+        return cls(tuple(sys.argv[1:]), os.environ, Path.cwd(), _writable(sys.stdout), _writable(sys.stderr))
 
     @property
     def live(self) -> bool:
@@ -68,18 +76,15 @@ class Console:
 
     def result(self, *parts: RenderableType) -> None:
         """Print a result to standard output; a reader who has gone away changes nothing."""
-        with contextlib.suppress(BrokenPipeError):
-            self.out.print(*parts)
+        self.out.print(*parts)
 
     def line(self, text: str) -> None:
         """Print one line to standard output as it is, however long."""
-        with contextlib.suppress(BrokenPipeError):
-            self.out.print(Text(text), soft_wrap=True)
+        self.out.print(Text(text), soft_wrap=True)
 
     def say(self, text: str, *, style: str = "") -> None:
         """Tell the person at the terminal something, on standard error, however long."""
-        with contextlib.suppress(BrokenPipeError):
-            self.err.print(Text(text, style=style), soft_wrap=True)
+        self.err.print(Text(text, style=style), soft_wrap=True)
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as seen from the working folder."""
@@ -90,6 +95,10 @@ class Console:
         with contextlib.suppress(ValueError):
             return str(path.relative_to(self.cwd))
         return str(path)
+
+    def shortened(self, text: str) -> str:
+        """Return a text that begins with a path, such as `FILE:LINE: ...`, with the path as seen from here."""
+        return text.removeprefix(f"{self.cwd}/")
 
     @contextlib.contextmanager
     def interrupts(self, handler: Callable[[], None]) -> Iterator[None]:
@@ -104,6 +113,17 @@ class Console:
             for number, known in before.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, known)
+
+    @contextlib.contextmanager
+    def terminable(self) -> Iterator[None]:
+        """SIGTERM does what Ctrl+C does while the context lasts, and Ctrl+C works where a shell had it ignored."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler) or signal.SIG_DFL
+        terminated = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, terminated or signal.SIG_DFL)
+            signal.signal(signal.SIGINT, before)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[Callable[[], None]]:
@@ -145,6 +165,15 @@ class Console:
             except BrokenPipeError:
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _writable(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes every text: "?" for what its encoding lacks, nothing where it was closed for us."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def console_of(context: typer.Context) -> Console:

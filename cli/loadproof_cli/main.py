@@ -6,16 +6,30 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from loadproof_cli.console import Console
 from loadproof_cli.errors import CliError
 from loadproof_cli.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from loadproof_cli.console import Console
+
+TYPER_INTERRUPTED = 130
+"""The exit code that Typer makes of a KeyboardInterrupt in a command."""
 
 
 def entry() -> NoReturn:
     """Run the command for this process and leave with its exit code."""
-    console = Console.from_process()
+    try:
+        from loadproof_cli.console import Console
+
+        console = Console.from_process()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(ExitCode.ABORTED_BY_PERSON)
+    except FileNotFoundError:
+        sys.stderr.write("the working folder is gone; change to another one.\n")
+        sys.exit(ExitCode.USAGE)
     code = main(console)
     console.flush()
     sys.exit(code)
@@ -27,7 +41,7 @@ def main(console: Console) -> int:
         console.say("loadproof runs on Linux and macOS; on Windows, use it inside WSL or a Linux container.")
         return ExitCode.USAGE
     try:
-        with console.closing:
+        with console.terminable(), console.closing:
             return _dispatch(console)
     except CliError as error:
         console.say(error.text)
@@ -40,6 +54,9 @@ def main(console: Console) -> int:
     except BrokenPipeError:
         return ExitCode.OK
     except Exception as error:
+        if _made_of_interrupt(error):
+            console.say("interrupted")
+            return ExitCode.ABORTED_BY_PERSON
         return _internal(console, error)
 
 
@@ -60,21 +77,33 @@ def _dispatch(console: Console) -> int:
         console.say("interrupted")
         return ExitCode.ABORTED_BY_PERSON
     except ConfigErrors as errors:
-        console.say(str(errors))
+        for problem in errors.problems:
+            console.say(console.shortened(str(problem)))
         n = len(errors.problems)
         console.say(f"{n} problem{'s' if n != 1 else ''} found; nothing was started.")
         return ExitCode.USAGE
+    if code == TYPER_INTERRUPTED:
+        raise KeyboardInterrupt
     return int(code) if isinstance(code, int) else ExitCode.OK
+
+
+def _made_of_interrupt(error: BaseException | None) -> bool:
+    """Whether a library made this error of a KeyboardInterrupt, as pydantic does while it builds validators."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return error is not None
 
 
 def _usage_text(error: Exception) -> str:
     """Return a usage error in one line, with the way to help; empty where the help itself was printed."""
+    from loadproof_cli.words import sentence
+
     message = getattr(error, "format_message", lambda: str(error))()
     if not message:
         return ""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "loadproof"
-    return f"{message.rstrip('.')}. See `{where} --help`."
+    return f"{sentence(message)} See `{where} --help`."
 
 
 def _internal(console: Console, error: Exception) -> int:

@@ -150,7 +150,7 @@ def frozen_request(console: Console, wanted: LocalRun, scratch: Path) -> RunRequ
 
 def _announce(console: Console, wanted: LocalRun, request: RunRequest) -> None:
     for warning in request.warnings:
-        console.say(f"warning: {warning}", style="yellow")
+        console.say(f"warning: {console.shortened(warning)}", style="yellow")
     agents = f"{wanted.agents} local agent{'s' if wanted.agents != 1 else ''}"
     console.say(f"run {wanted.run_id}: {request.plan.suite}, profile {wanted.profile}, on {agents}")
     keeping.announce(console, wanted.keeping)
@@ -285,7 +285,8 @@ def _conclude(console: Console, wanted: LocalRun, data: RunData) -> int:
         return ExitCode.ABORTED_BY_PERSON if data.aborted_by == "person" else ExitCode.INFRASTRUCTURE
     result = build_result(data, wanted.keeping.baselines)
     try:
-        write_outputs(result, data, wanted.folder)
+        with console.undisturbed(lambda: console.say("the report is being written, a moment")):
+            write_outputs(result, data, wanted.folder)
     except OSError as error:
         console.result(terminal_summary(result))
         text = f"the report could not be written to {wanted.folder}: {error.strerror}."

@@ -47,7 +47,7 @@ def run_remotely(console: Console, wanted: LocalRun, remote: Remote) -> int:
         baselines = [_baseline_files(run, scratch) for run in wanted.keeping.baselines]
     submission = submission_of(request, remote, len(baselines))
     for warning in request.warnings:
-        console.say(f"warning: {warning}", style="yellow")
+        console.say(f"warning: {console.shortened(warning)}", style="yellow")
     return asyncio.run(
         _Follower(console, wanted.run_id, wanted.folder, remote, wanted).submit(request, submission, baselines)
     )

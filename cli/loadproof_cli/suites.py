@@ -39,6 +39,8 @@ def load(console: Console, suite: Path, *, allow_requirements: bool = False) -> 
     if folder.name == CONFIG_FILE and folder.is_file():
         folder = folder.parent
     if not folder.is_dir():
+        if folder.is_file():
+            raise UsageProblem(f"{suite} is a file; SUITE is the folder with {CONFIG_FILE}.")
         raise UsageProblem(f"{suite}: there is no such folder.")
     if not (folder / CONFIG_FILE).is_file():
         raise UsageProblem(

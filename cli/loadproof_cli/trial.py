@@ -6,6 +6,7 @@ teardown after, as in a run.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class Trials:
     async def run(self, definitions: Sequence[TransactionDefinition], row: int) -> list[Trial]:
         """Run set-up, each transaction once with row number `row` (from 0) of its data, teardown.
 
-        Raises InfrastructureProblem when set-up or teardown fails.
+        Raises InfrastructureProblem when set-up or teardown fails, CancelledError when it was cancelled.
         """
         environment = self._project.environment
         rate = environment.max_rate / 1_000 if environment.max_rate is not None else None
@@ -191,5 +192,13 @@ class Trials:
             ok = await execute(user, definition, drawn, series, 0, now, now)
         finally:
             await close_user(user)
+        _stop_if_interrupted()
         shown = self._redactor.text(repr(drawn)) if definition.takes_row else ""
         return Trial(definition.name, shown, ok, context.clock() - now, notebook.steps)
+
+
+def _stop_if_interrupted() -> None:
+    """A transaction takes a cancellation as its own failure, as in a run; here it means the whole command."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -141,8 +141,7 @@ class _Builder:
                 self.adapter = pydantic.TypeAdapter(dataset.row)
             except Exception as error:
                 name = getattr(dataset.row, "__name__", str(dataset.row))
-                text = str(error).splitlines()[0]
-                raise DatasetError(dataset.path, 0, f"rows cannot be built as {name}: {text}") from None
+                raise DatasetError(dataset.path, 0, f"rows cannot be built as {name}: {_type_problem(error)}") from None
         self.fields = _fields_of(dataset.row)
         self.columns = _columns_read(dataset.row, self.fields)
 
@@ -275,8 +274,8 @@ def _jsonl_entries(builder: _Builder, text: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except ValueError as error:
-            builder.problem(number, f"is not JSON: {getattr(error, 'msg', error)}")
+        except (ValueError, RecursionError) as error:
+            builder.problem(number, _json_problem(error))
 
 
 def _json_entries(builder: _Builder, text: str) -> Iterator[tuple[int, Any]]:
@@ -288,16 +287,21 @@ def _json_entries(builder: _Builder, text: str) -> Iterator[tuple[int, Any]]:
         raise DatasetError(builder.path, text.count("\n", 0, position) + 1, "must be a list of objects: [ {...}, ... ]")
     counted, line = 0, 1
     position = _skip_space(text, position + 1)
-    while position < len(text) and text[position] != "]":
+    more = position < len(text) and text[position] != "]"
+    while more:
         line, counted = line + text.count("\n", counted, position), position
         try:
             value, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise DatasetError(builder.path, error.lineno, f"is not JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(builder.path, getattr(error, "lineno", line), _json_problem(error)) from None
         yield line, value
         position = _skip_space(text, position)
-        if position < len(text) and text[position] == ",":
+        more = text[position : position + 1] == ","
+        if more:
             position = _skip_space(text, position + 1)
+            if text[position : position + 1] == "]":
+                line = text.count("\n", 0, position) + 1
+                raise DatasetError(builder.path, line, "is not JSON: a comma before the list's end")
         elif position < len(text) and text[position] != "]":
             raise DatasetError(builder.path, text.count("\n", 0, position) + 1, "is not JSON: expected ',' or ']'")
     if position >= len(text):
@@ -307,10 +311,23 @@ def _json_entries(builder: _Builder, text: str) -> Iterator[tuple[int, Any]]:
         raise DatasetError(builder.path, text.count("\n", 0, rest) + 1, "is not JSON: text after the list's end")
 
 
+def _json_problem(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "is not JSON that can be read: it is nested too deeply"
+    return f"is not JSON: {getattr(error, 'msg', error)}"
+
+
 def _skip_space(text: str, position: int) -> int:
     while position < len(text) and text[position] in " \t\r\n":
         position += 1
     return position
+
+
+def _type_problem(error: Exception) -> str:
+    """Return why pydantic cannot read rows of a type, without its advice on its own settings."""
+    if isinstance(error, pydantic.errors.PydanticSchemaGenerationError):
+        return "make it a @dataclass, a pydantic model, a NamedTuple or a TypedDict, with fields of plain types"
+    return str(error).splitlines()[0]
 
 
 def _kind(value: Any) -> str:

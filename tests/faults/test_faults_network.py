@@ -81,7 +81,7 @@ async def test_an_orphan_stops_its_load_within_the_grace(tmp_path: Path) -> None
         outcome = await running
         everything_agrees(scene, outcome)
         last_ns, _ = arrivals_of(scene, outcome, "a2")[-1]
-        assert last_ns - cut_ns < (grace_s + 0.7) * NS_PER_S, "the dead man's switch"
+        assert last_ns - cut_ns < (grace_s + 2.0) * NS_PER_S, "the dead man's switch"
         other_ns, _ = arrivals_of(scene, outcome, "a1")[-1]
         assert other_ns > last_ns + NS_PER_S
     assert outcome.result.delivery.lost > 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,13 +131,23 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_suite_is_a_usage_error(tmp_path: Path) -> None:
-    """A folder without loadproof.toml, or none at all, is said to be that."""
+    """A folder without loadproof.toml, no folder, or a file is said to be that."""
     done = loadproof_here("run", cwd=tmp_path)
     assert done.code == 2
     assert "loadproof.toml" in done.err
     done = loadproof_here("check", "nowhere", cwd=tmp_path)
     assert done.code == 2
     assert "nowhere" in done.err
+    (tmp_path / "suite.py").touch()
+    done = loadproof_here("check", "suite.py", cwd=tmp_path)
+    assert (done.code, done.err) == (2, "suite.py is a file; SUITE is the folder with loadproof.toml.\n")
+
+
+def test_a_new_folder_with_a_space_is_quoted_in_what_to_type_next(tmp_path: Path) -> None:
+    """The lines that `init` shows can be copied."""
+    done = loadproof_here("init", "my suite", cwd=tmp_path)
+    assert done.code == 0
+    assert "  loadproof run 'my suite' " in done.out
 
 
 def test_an_unknown_profile_is_a_usage_error(tmp_path: Path) -> None:
@@ -172,18 +183,19 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_load(tmp_path: Pa
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
-def closed_port() -> int:
-    """Return a port of loopback on which nothing listens."""
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Give a port of loopback on which nothing listens, and nothing can while the context lasts: it is bound."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        yield probe.getsockname()[1]
 
 
 def test_a_target_that_is_down_is_a_no_go(tmp_path: Path) -> None:
     """Every arrival fails to connect: the rule breaks, the code is 1 and the report names the category."""
-    suite = GOOD_SUITE.replace("127.0.0.1:9", f"127.0.0.1:{closed_port()}")
-    done = run_it(tmp_path, Case("down", (), suite=suite), loadproof)
+    with closed_port() as port:
+        suite = GOOD_SUITE.replace("127.0.0.1:9", f"127.0.0.1:{port}")
+        done = run_it(tmp_path, Case("down", (), suite=suite), loadproof)
     assert done.code == 1, done.out + done.err
     assert "NO-GO" in done.out
     report = run_json(tmp_path / "out")
@@ -203,13 +215,7 @@ def test_a_transaction_that_never_awaits_is_reported(tmp_path: Path) -> None:
 
 def test_an_agent_that_dies_in_prepare_is_named(tmp_path: Path) -> None:
     """A suite that kills its process when imported on an agent ends the run with code 5, the agent's name, no files."""
-    deadly = textwrap.dedent(
-        """
-        import os, sys
-        if "loadproof_cli.main" not in sys.modules:
-            os._exit(7)
-        """
-    )
+    deadly = f"import os\nif os.getppid() != {os.getpid()}:\n    os._exit(7)  # not the command, which is our child\n"
     done = run_it(tmp_path, Case("deadly", (), suite=deadly + GOOD_SUITE), loadproof)
     assert done.code == 5, done.out + done.err
     assert "local-1" in done.err

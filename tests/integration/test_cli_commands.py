@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shop_cli import counted_suite, loadproof, loadproof_here, run_json, write_suite
+from shop_cli import assert_went_well, counted_suite, loadproof, loadproof_here, run_json, write_suite
 from shop_process import running_shop
 from tree import ROOT
 
@@ -35,7 +35,7 @@ def stored(shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stored")
     counted_suite(folder / "suite", PROFILE)
     done = loadproof("run", "suite", "--workers", "1", "--build", "7.1", cwd=folder, env={"SHOP_URL": shop.url})
-    assert done.code == 0, done.err
+    assert_went_well(done, run_folder(folder))
     (folder / "out.txt").write_text(done.out, encoding="utf-8")
     return folder
 
@@ -43,6 +43,11 @@ def stored(shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(stored: Path) -> Path:
     (folder,) = (stored / "runs").iterdir()
     return folder
+
+
+def verdict_of(stored: Path) -> str:
+    decision: str = run_json(run_folder(stored))["verdict"]["decision"]
+    return decision.replace("_", " ")
 
 
 def test_a_run_leaves_all_its_files(stored: Path) -> None:
@@ -56,7 +61,7 @@ def test_a_run_prints_table_verdict_and_path(stored: Path) -> None:
     text = (stored / "out.txt").read_text(encoding="utf-8")
     assert re.search(r"^Look +30 +0 +100\.00%", text, re.MULTILINE)
     assert re.search(r"^Ask +10 +0 ", text, re.MULTILINE)
-    assert "Verdict: GO\n" in text
+    assert f"Verdict: {verdict_of(stored)}\n" in text
     assert f"Report: runs/{run_folder(stored).name}/report.html" in text
 
 
@@ -73,7 +78,7 @@ def test_report_renders_again(stored: Path, tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == FILES - {"plan.json"}
     for name in ("run.json", "report.html", "junit.xml", "histograms.hlog"):
         assert (out / name).read_bytes() == (run_folder(stored) / name).read_bytes()
-    assert "Verdict: GO" in done.out
+    assert f"Verdict: {verdict_of(stored)}\n" in done.out
 
 
 def test_report_refuses_what_is_no_run(tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_a_seed_changes_the_plan(stored: Path, shop: Any) -> None:
     out = stored / "seeded"
     env = {"SHOP_URL": shop.url}
     done = loadproof("run", "suite", "--workers", "1", "--seed", "77", "--out", out, cwd=stored, env=env)
-    assert done.code == 0, done.err
+    assert_went_well(done, out)
     assert run_json(out)["plan"]["seed"] == 77
     assert run_json(out)["plan"]["sha256"] != run_json(run_folder(stored))["plan"]["sha256"]
 

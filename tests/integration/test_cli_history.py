@@ -13,7 +13,7 @@ from loadproof_report import build_result, write_outputs
 from loadproof_report.history import sqlite_url
 from loadproof_report.history.database import Database
 from loadproof_report.history.tables import schema_version
-from shop_cli import counted_suite, loadproof, loadproof_here, run_json
+from shop_cli import assert_went_well, counted_suite, loadproof, loadproof_here, run_json
 from shop_process import running_shop
 from stored_runs import Flow, Story, rule
 
@@ -232,19 +232,19 @@ def test_runs_are_recorded_and_compared_with_the_baseline_set(tmp_path: Path) ->
     with running_shop() as shop:
         env = {"SHOP_URL": shop.url}
         first = loadproof("run", suite, "--out", "first", "--build", "1.0", cwd=tmp_path, env=env)
-        assert first.code == 0, first.err
-        assert loadproof_here("baseline", "set", "first", cwd=tmp_path).code == 0
+        assert_went_well(first, tmp_path / "first")
+        assert loadproof_here("baseline", "set", "first", "--force", cwd=tmp_path).code == 0
         summary = tmp_path / "step-summary.md"
         github = {**env, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
         second = loadproof("run", suite, "--out", "second", "--build", "1.1", cwd=tmp_path, env=github)
-    assert second.code == 0, second.err
+    decision = assert_went_well(second, tmp_path / "second")
     assert "compared with the baseline stable" in second.err
     result = run_json(tmp_path / "second")
     assert result["comparison"]["comparable"] is False
-    assert "run for at least" in result["comparison"]["obstacles"][0]
+    assert any("run for at least" in obstacle for obstacle in result["comparison"]["obstacles"])
     assert result["comparison"]["baseline_run_id"] == run_json(tmp_path / "first")["run_id"]
-    assert "::notice title=GO" in second.out
-    assert "GO" in summary.read_text()
+    assert f"::{'notice' if decision == 'GO' else 'error'} title={decision}" in second.out
+    assert decision in summary.read_text()
     listed = loadproof_here("history", cwd=tmp_path, env={"COLUMNS": "200"}).out
     assert listed.count("Counted") == 2
     assert "stable" in listed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shop_cli import Finished, counted_suite, in_time, loadproof, run_json
+from shop_cli import Finished, assert_went_well, counted_suite, in_time, loadproof, run_json
 from shop_process import Received, RunningShop, running_shop, trace_low
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
@@ -62,7 +62,7 @@ class Run:
             )  # fmt: skip
 
         self.done = in_time(attempt)
-        assert self.done.code == 0, self.done.out + self.done.err
+        assert_went_well(self.done, out)
         self.report = run_json(out)
         self.received: list[Received] = shop.received()
 

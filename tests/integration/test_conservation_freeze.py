@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shop_cli import Finished, in_time, loadproof, run_json, write_suite
+from shop_cli import Finished, assert_went_well, in_time, loadproof, run_json, write_suite
 from shop_process import running_shop, trace_low
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
@@ -57,7 +57,7 @@ def test_a_frozen_target_is_seen_from_the_intended_start(tmp_path: Path) -> None
             return loadproof("run", suite, "--workers", "1", "--out", out, cwd=tmp_path, env={"SHOP_URL": shop.url})
 
         done = in_time(attempt)
-        assert done.code == 0, done.out + done.err
+        assert_went_well(done, out)
         frozen = shop.log()["frozen"][-1]
         received = {entry.trace_low: entry.at_ns for entry in shop.received()}
     report = run_json(out)

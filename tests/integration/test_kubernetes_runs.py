@@ -18,7 +18,7 @@ from kube_cluster import RealCluster, real_cluster
 from kube_server import PLACES, Server, real_server
 from kube_stand_in import StandIn, stand_in
 from service_mode import Deployment, deployed, until
-from shop_cli import COMMAND, Finished, counted_suite, environment, loadproof, run_json
+from shop_cli import COMMAND, Finished, assert_went_well, counted_suite, environment, loadproof, run_json
 from shop_process import RunningShop, running_shop
 
 pytest.importorskip("kubernetes")
@@ -98,7 +98,7 @@ def test_a_run_makes_its_agents_and_removes_them(place, cluster, shop, tmp_path)
     """Two pods carry the run's whole plan to a verdict; Job, Secret, pods and join token are gone afterwards."""
     here = cluster()
     done = run(place, here, shop, tmp_path, "-p", "short", "--agents", "2", "--spread", "zone")
-    assert done.code == 0, done.err
+    assert_went_well(done, tmp_path / "out")
     report = run_json(tmp_path / "out")
     assert report["delivery"]["started"] == 40
     assert len(report["fleet"]) == 2
@@ -111,7 +111,7 @@ def test_a_run_outlives_a_watch_that_expires(place, pretended, shop, tmp_path) -
     here = pretended()
     here.watches_to_expire = 1
     done = run(place, here, shop, tmp_path, "-p", "short", "--agents", "2")
-    assert done.code == 0, done.err
+    assert_went_well(done, tmp_path / "out")
     assert run_json(tmp_path / "out")["delivery"]["started"] == 40
     assert here.watches_expired == 1
     nothing_left(place, here, tmp_path)

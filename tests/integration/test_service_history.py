@@ -12,7 +12,7 @@ import pytest
 from loadproof_report.history import HistoryStore, tables
 from postgres_server import running_postgres
 from service_mode import deployed, until
-from shop_cli import counted_suite, loadproof, loadproof_here, run_json
+from shop_cli import assert_went_well, counted_suite, loadproof, loadproof_here, run_json
 from shop_process import running_shop
 from web_house import web_house
 
@@ -33,7 +33,7 @@ def test_a_controller_records_its_runs_in_postgres_and_loses_none_when_that_is_d
         run = ("run", suite, "-p", "short", "--no-record", "--out")
         to = {"SHOP_URL": shop.url, **place.operator}
         first = loadproof(*run, "first", cwd=tmp_path, env=to)
-        assert first.code == 0, first.err
+        assert_went_well(first, tmp_path / "first")
         run_id = run_json(tmp_path / "first")["run_id"]
         with HistoryStore(url) as store:
             until(lambda: bool(store.runs()), place.controller.text)
@@ -43,7 +43,7 @@ def test_a_controller_records_its_runs_in_postgres_and_loses_none_when_that_is_d
 
         base.close()
         second = loadproof(*run, "second", cwd=tmp_path, env=to)
-        assert second.code == 0, second.err
+        assert_went_well(second, tmp_path / "second")
         files = {path.name for path in (tmp_path / "first").iterdir()}
         assert {path.name for path in (tmp_path / "second").iterdir()} == files
         place.controller.wait_for("was not recorded")

@@ -9,7 +9,7 @@ import pytest
 
 from http_certificates import Authority
 from http_hostile import Hostile, reply, scripted
-from shop_cli import Finished, loadproof, loadproof_here, run_json, write_suite
+from shop_cli import Finished, assert_went_well, loadproof, loadproof_here, run_json, write_suite
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
 
@@ -67,7 +67,10 @@ async def test_a_suite_brings_its_authority_and_its_certificate(tmp_path: Path, 
     done, seen = await against_server(
         authority, command, suite, *(options if command == "run" else ()), cwd=tmp_path, key=key
     )
-    assert done.code == 0, done.out + done.err
+    if command == "run":
+        assert_went_well(done, tmp_path / "out")
+    else:
+        assert done.code == 0, done.out + done.err
     assert seen == (5 if command == "run" else 1)
     if command == "run":
         secret = key.splitlines()[1]

@@ -31,6 +31,7 @@ from loadproof_controller.request import Progress, RunRequest
 from loadproof_controller.service import ControllerService
 from loadproof_report import RunResult, build_result, exit_code
 from loadproof_report.rundata import BundleInfo, RunData
+from shop_cli import BUSY
 
 SUITE = """
 from loadproof import Suite
@@ -105,6 +106,12 @@ class Outcome:
     def completed(self) -> int:
         """Transactions the report says were completed."""
         return self.result.delivery.completed
+
+    def went_well(self) -> bool:
+        """Say whether the evidence is sound; fail where anything but a busy machine took from it."""
+        unsound = {finding.code for finding in self.result.evidence.findings if finding.severity == "unsound"}
+        assert unsound <= BUSY, unsound
+        return not unsound
 
     def finding(self, code: str) -> str:
         """Return the text of the evidence finding `code`."""

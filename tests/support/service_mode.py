@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from typing import IO
 from shop_cli import COMMAND, environment, loadproof
 
 LIMIT_S = 90.0
+PORTS = (15_000, 30_000)
+"""Below the ports that Linux (32768 on) and macOS (49152 on) give to whoever asks for any."""
 
 
 class Service:
@@ -67,9 +70,16 @@ def until(true: Callable[[], bool], otherwise: Callable[[], str] = str, limit_s:
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports nobody listens at now."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
+    """Return two ports that nobody listens at now and that no system gives to whoever asks for any.
+
+    A port from the system's own range could go to an outgoing connection of another test before it is listened at.
+    """
+    found: list[int] = []
+    while len(found) < 2:
+        port = random.SystemRandom().randrange(*PORTS)  # tests that run beside this one draw, too
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found[0], found[1]
 
 
 @dataclass

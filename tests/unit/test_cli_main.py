@@ -74,6 +74,13 @@ def test_windows_is_sent_to_wsl() -> None:
     assert "WSL" in said(world)
 
 
+def test_a_misspelt_command_gets_a_suggestion() -> None:
+    """In a line that ends once."""
+    world = console("chekc")
+    assert cli_main.main(world) == 2
+    assert "Did you mean 'check'? See" in said(world)
+
+
 def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The bare command explains itself, and is a usage error."""
     world = console()

@@ -361,9 +361,48 @@ def test_a_base_url_must_be_one(tmp_path: Path) -> None:
     assert problem.endswith('(did you mean "http://127.0.0.1:8080"?)')
 
 
+@pytest.mark.parametrize("host", ["bad host", "b\u00fc..de"])
+def test_the_host_of_a_base_url_must_be_one(tmp_path: Path, host: str) -> None:
+    """What no request could be sent to is a mistake of the suite, with its place."""
+    folder = write_suite(tmp_path, suite=SUITE.replace("127.0.0.1:8080", host))
+    (problem,) = problems(folder)
+    assert problem.startswith("suite.py:6: base_url")
+    assert repr(host) in problem
+    assert "stage" not in problem
+
+
+@pytest.mark.parametrize("target", ["10.0.0.0/8", "::1", "[::1]:8080", "*.shop.example:443", "b\u00fccher.example"])
+def test_hosts_addresses_networks_and_ports_are_targets(tmp_path: Path, target: str) -> None:
+    """Everything that the guide promises."""
+    toml = TOML + f'\n[environment]\ntargets = ["127.0.0.1", "{target}"]\n'
+    project = load(write_suite(tmp_path, toml=toml))
+    assert project.environment.targets == ("127.0.0.1", target)
+    assert project.warnings == ()
+
+
+@pytest.mark.parametrize("target", ["", " ", "a b", "a/b", "x@y", "*", "shop.*", "a:abc", "10.0.0.0/99"])
+def test_what_is_no_target_is_a_mistake(tmp_path: Path, target: str) -> None:
+    """It is told before a run, not by the agents."""
+    folder = write_suite(tmp_path, toml=TOML + f'\n[environment]\ntargets = ["{target}"]\n')
+    (problem,) = problems(folder)
+    assert problem.startswith(f'loadproof.toml:9: "{target}" is no host such as')
+
+
+def test_a_base_url_outside_of_the_targets_is_a_warning(tmp_path: Path) -> None:
+    """The first thing that is forgotten when a suite moves to another system, and every request would be refused."""
+    toml = TOML + '\n[environment]\ntargets = ["*.shop.example", "127.0.0.1:80"]\n'
+    folder = write_suite(tmp_path, toml=toml)
+    (warning,) = load(folder).warnings
+    assert 'loadproof.toml:9: the suite\'s base_url is at "127.0.0.1", which is not among them' in warning
+    assert load(folder, SHOP_URL="https://eu.shop.example").warnings == ()
+    assert load(folder, SHOP_URL="http://127.0.0.1").warnings == ()
+
+
 def test_what_is_allowed_but_surprising_is_a_warning(tmp_path: Path) -> None:
-    """A transaction that never awaits, a rate that had to be rounded, a waiver that has ended."""
-    suite = SUITE.replace("async def checkout(user):\n    await user.think(1)", "async def checkout(user):\n    pass")
+    """A rate that had to be rounded, a waiver that has ended, a transaction or a pause that is not awaited."""
+    suite = SUITE.replace(
+        "async def checkout(user):\n    await user.think(1)", "async def checkout(user):\n    user.think(1)"
+    )
     toml = TOML.replace("5/s", "100/m") + (
         '\n[[rules]]\ntransaction = "*"\nrequire = "p95 <= 1s"\n'
         'waiver = { reason = "x", owner = "me", until = "2020-01-01" }\n'
@@ -374,6 +413,7 @@ def test_what_is_allowed_but_surprising_is_a_warning(tmp_path: Path) -> None:
         'loadproof.toml:6: "100/m" is offered as 1.667/s',
         'loadproof.toml:11: the waiver of me for "p95 <= 1s" on * ended on 2020-01-01: the rule blocks again',
         "suite.py:23: transaction 'Checkout' never awaits: what it does holds up every other user of its worker",
+        "suite.py:25: user.think(...) is not awaited: it does not wait",
     ]
 
 

@@ -119,6 +119,36 @@ def test_a_broken_file_is_told_with_its_line(tmp_path: Path, name: str, text: st
     assert mistakes(tmp_path, name, text) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("rows.json", '[\n{"sku": "a", "price": 1},\n]', "rows.json:3: is not JSON: a comma before the list's end"),
+        ("rows.json", '[{"sku": "a", "price": 1},', "rows.json:1: is not JSON: Expecting value"),
+        ("rows.json", "[" * 100_000, "rows.json:1: is not JSON that can be read: it is nested too deeply"),
+        ("rows.jsonl", "\n" + "[" * 100_000, "rows.jsonl:2: is not JSON that can be read: it is nested too deeply"),
+        ("rows.json", f'[\n{{"sku": "a", "price": {"9" * 5_000}}}]', "rows.json:2: is not JSON: Exceeds the limit"),
+    ],
+)  # fmt: skip
+def test_json_that_is_nearly_right_or_hostile_is_told_with_its_line(
+    tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    """A comma too many, and what Python's own reader gives up on."""
+    with pytest.raises(DatasetError) as caught:
+        load(tmp_path, name, text)
+    assert str(caught.value).startswith(expected)
+
+
+def test_a_class_that_no_row_can_become_is_told_in_words_of_suites(tmp_path: Path) -> None:
+    """The usual slip is a class without its decorator; the advice is ours, not that of a library."""
+
+    class Plain:
+        sku: str
+
+    with pytest.raises(DatasetError, match="make it a @dataclass") as caught:
+        load(tmp_path, "rows.csv", "sku\na\n", Plain)
+    assert "arbitrary_types_allowed" not in str(caught.value)
+
+
 def test_many_mistakes_are_told_up_to_a_bound(tmp_path: Path) -> None:
     """The first twenty and how many more."""
     found = mistakes(tmp_path, "p.csv", "sku,price\n" + "A,x\n" * 100)

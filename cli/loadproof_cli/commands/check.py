@@ -42,7 +42,7 @@ def check(
     of_rules = (warning for _, plan in plans for warning in rule_warnings(project, plan))
     warnings = tuple(dict.fromkeys((*project.warnings, *of_rules)))
     for warning in warnings:
-        console.say(f"warning: {warning}", style="yellow")
+        console.say(f"warning: {console.shortened(warning)}", style="yellow")
     if not plans:
         choose_profile(project, None)
     profiles = f"{len(plans)} profile{'s' if len(plans) != 1 else ''}"

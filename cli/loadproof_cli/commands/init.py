@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from importlib.resources import files
@@ -82,6 +83,7 @@ def _explain(console: Console, folder: Path, target: Path, written: tuple[str, .
         console.line(f"  {name:<20} {purposes.get(name, '')}".rstrip())
     console.line("")
     console.line("Next:")
-    console.line(f"  loadproof check {folder}   what would be run")
-    console.line(f"  loadproof try {folder}     each transaction once")
-    console.line(f"  loadproof run {folder}     the first verdict, in half a minute")
+    typed = shlex.quote(str(folder))
+    console.line(f"  loadproof check {typed}   what would be run")
+    console.line(f"  loadproof try {typed}     each transaction once")
+    console.line(f"  loadproof run {typed}     the first verdict, in half a minute")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from loadproof._dataset import DatasetError, Rows
 from loadproof._interpolate import VariableError, fill, references
 from loadproof._suite import Suite
+from loadproof.config.awaiting import never_awaited
 from loadproof.config.positions import index_positions
 from loadproof.config.problems import ConfigErrors, ConfigProblem, closest, listing
 from loadproof.config.profiles import ProfileConfig, read_profile
@@ -21,7 +22,8 @@ from loadproof.config.requirements import read_requirements
 from loadproof.config.rulesets import read_rule
 from loadproof.config.schema import TABLES, EnvironmentTable, SuiteTable
 from loadproof.config.shape import Source, validated
-from loadproof.http import TlsOptions
+from loadproof.http import InvalidRequest, TargetPolicy, TargetRefused, TlsOptions
+from loadproof.http.hosts import ascii_host
 from loadproof.lockfile import Lock
 from loadproof.rules.model import Rule
 from loadproof.suite_loader import SuiteImportError, import_suite
@@ -116,6 +118,9 @@ def load_project(folder: Path, *, environ: Mapping[str, str], install: Install |
     if source.problems or suite is None or environment is None:
         raise ConfigErrors(source.problems)
     _warn_without_data(rules, profiles, source)
+    for name, line, text in never_awaited(folder):
+        source.warnings.append(f"{shown_path(folder, name)}:{line}: {text}")
+    _warn_of_refusals(suite, environment, environ, secrets, source)
     if lock is not None and packages is None:
         text = f"{lock.file} is not installed here: the suite was imported with the packages this Python has"
         source.warning(("suite", "requirements"), text)
@@ -221,8 +226,14 @@ def _check_target(target: str, path: tuple[str | int, ...], source: Source) -> N
     if "://" in target:
         host = urlsplit(target).hostname or ""
         source.problem(path, f'"{target}" must be a host, not a URL', f'"{host}"' if host else None)
-    elif not target or any(character in target for character in "/?#@ "):
-        source.problem(path, f'"{target}" is no host such as "shop.example.com" or "*.example.com"')
+        return
+    try:
+        TargetPolicy((target,))
+        named = bool(target.strip()) and "*" not in target.removeprefix("*.")
+    except (ValueError, InvalidRequest):
+        named = False
+    if not named:
+        source.problem(path, f'"{target}" is no host such as "shop.example.com", "*.example.com" or "10.0.0.0/8"')
 
 
 def _read_suite(
@@ -283,6 +294,21 @@ def _warn_without_data(rules: tuple[Rule, ...], profiles: dict[str, ProfileConfi
             if rule.transaction not in profile.weights and (rule.phase is None or rule.phase in phases):
                 text = f'profile "{name}" does not run "{rule.transaction}": the rule has no data there'
                 source.warning(("rules", number), text)
+
+
+def _warn_of_refusals(
+    suite: Suite, environment: EnvironmentConfig, environ: Mapping[str, str], secrets: set[str], source: Source
+) -> None:
+    """A base_url outside of the targets is allowed, as requests may name other hosts, but hardly ever meant."""
+    if not suite.base_url or set(references(suite.base_url)) & secrets:
+        return
+    parts = urlsplit(suite.resolved_base_url(environ))
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        TargetPolicy(environment.targets).check(ascii_host(parts.hostname or ""), port)
+    except TargetRefused:
+        text = f'the suite\'s base_url is at "{parts.hostname}", which is not among them: requests there are refused'
+        source.warning(("environment", "targets"), text)
 
 
 def _check_suite(suite: Suite, folder: Path, secrets: set[str], environ: Mapping[str, str], source: Source) -> set[str]:
@@ -348,10 +374,13 @@ def _check_base_url(suite: Suite, environ: Mapping[str, str], file: str, source:
         url = suite.resolved_base_url(environ)
         parts = urlsplit(url)
         _ = parts.port
+        if parts.hostname:
+            ascii_host(parts.hostname)
     except VariableError:
         return
     except ValueError as error:
-        source.problems.append(ConfigProblem(file, suite.line, f"base_url {suite.base_url!r}: {error}"))
+        text = error.message if isinstance(error, InvalidRequest) else str(error)
+        source.problems.append(ConfigProblem(file, suite.line, f"base_url {suite.base_url!r}: {text}"))
         return
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         suggestion = f'"http://{url}"' if "://" not in url else None

@@ -24,7 +24,7 @@ def step_names(folder: Path) -> frozenset[str] | None:
     """
     names = {NO_STEP, USER_START}
     try:
-        for file in _python_files(folder):
+        for file in python_files(folder):
             if file.stat().st_size > FILE_BYTES_MAX:
                 return None
             found = _names_in(ast.parse(file.read_bytes()))
@@ -36,7 +36,7 @@ def step_names(folder: Path) -> frozenset[str] | None:
     return frozenset(names)
 
 
-def _python_files(folder: Path) -> Iterator[Path]:
+def python_files(folder: Path) -> Iterator[Path]:
     """Yield the Python files that travel with a suite. Raises OSError where there are too many files to look at."""
     seen = files = 0
     for place, folders, names in os.walk(folder):

@@ -5,9 +5,9 @@ rate ceiling, redirects, a retry) runs as a coroutine that resolves the same fut
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Mapping
 from time import monotonic_ns
-from typing import Unpack
+from typing import Any, Unpack
 
 from loadproof.http.build import build_call, next_hop
 from loadproof.http.call import IDEMPOTENT, Call, QuickCall, RequestOptions, Route
@@ -209,7 +209,7 @@ class HttpClient:
                 future = call.future
                 pool.pop().begin(call)
                 return future
-        return self._start(call)
+        return _Started(self._start(call))
 
     def _refuse(self, error: HttpError, method: str, url: str, name: str | None) -> None:
         error.recorded = True
@@ -376,6 +376,21 @@ class HttpClient:
             call.future.set_exception(raised)
             return
         call.future.set_exception(error)
+
+
+class _Started:
+    """A request that waits for a connection: awaited as the future of one that does not, and no coroutine either.
+
+    So what takes a coroutine only, as `create_task` does, refuses both, and not just under load.
+    """
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Coroutine[Any, Any, Response]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, Response]:
+        return self._work.__await__()
 
 
 def _follows(call: QuickCall, response: Response) -> bool:

@@ -37,7 +37,10 @@ _EXAMPLES: dict[Unit, tuple[str, str]] = {
     "number": ("a number", "10"),
 }
 _COMPARISONS = ("<=", ">=", "<", ">")
-_MISWRITTEN = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": "<=", "==": "<=", "!=": "<="}
+_MISWRITTEN = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">="}
+_UNDIRECTED = {"=", "==", "!="}
+_AT_LEAST = {"success_rate", "throughput", "count"}
+"""Metrics that are better the higher they are."""
 _TOKEN = re.compile(r"[A-Za-z_][\w.]*|<=|>=|=<|=>|==|!=|[<>=≤≥+\-%/]|\d+(?:\.\d+)?|\.\d+|\S")
 
 
@@ -97,7 +100,7 @@ def parse_require(text: str) -> Criterion:
     unit: Unit = "us" if quantile is not None else _UNITS[metric.text]
     if measure == "service" and unit != "us":
         raise reader.error(f'"service" goes with a latency ({", ".join(_LATENCIES)}), not {metric.text}', token=metric)
-    comparison = _read_comparison(reader)
+    comparison = _read_comparison(reader, metric.text)
     category = metric.text.partition(".")[2] if metric.text.startswith("errors.") else None
     if category and reader.text.partition("over")[0].rstrip().endswith("%") and "baseline" not in reader.text:
         unit = "ratio"
@@ -146,11 +149,13 @@ def _quantile(metric: str) -> float | None:
     return float(Decimal(metric[1:]) / 100) or None
 
 
-def _read_comparison(reader: _Reader) -> Comparison:
+def _read_comparison(reader: _Reader, metric: str) -> Comparison:
     token = reader.take()
     if token.text in _COMPARISONS:
         return cast("Comparison", token.text)
     known = _MISWRITTEN.get(token.text)
+    if token.text in _UNDIRECTED:
+        known = ">=" if metric in _AT_LEAST else "<="
     shown = f'"{token.text}" is not one of' if token.text else "missing: one of"
     raise reader.error(
         f"operator {shown} <=, <, >=, >", reader.replaced(token, known) if known is not None else None, token=token

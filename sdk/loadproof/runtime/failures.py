@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Awaitable
 
 from loadproof._errors import StepFailed
 from loadproof.http.errors import HttpError
@@ -31,6 +32,8 @@ def message_of(error: BaseException) -> str:
     except Exception:  # a user's exception may fail to print
         text = "(its text cannot be made)"
     name = type(error).__name__
+    if isinstance(error, AttributeError) and isinstance(error.obj, Awaitable):
+        text += " (is an await missing before it?)"
     return f"{name}: {text}" if text else name
 
 
