@@ -19,7 +19,7 @@ from loadproof_report.headroom import knee_sentence
 from loadproof_report.html.chartdata import SERIES_MAX, chart_data, drawn_column, sparkline
 from loadproof_report.markdown import WORDS
 from loadproof_report.result import Latency, RunResult, TransactionResult
-from loadproof_report.story import worst_first
+from loadproof_report.story import agents_text, worst_first
 
 TONES = {"GO": "go", "GO_WITH_RISK": "risk", "NO_GO": "stop", "NOT_PROVEN": "open"}
 ERRORS_SHOWN = 15
@@ -122,6 +122,7 @@ def environment(loader: BaseLoader) -> Environment:
         bytes=text.bytes_text,
         value=text.value_text,
         unbroken=text.unbroken,
+        agents=agents_text,
         json=lambda value: orjson.dumps(value).decode(),
     )
     made.tests["weak"] = _weak

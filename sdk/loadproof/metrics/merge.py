@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from loadproof.histogram.counts import Counts, merge_counts, sum_counts
+from loadproof.metrics.by_agent import merge_agents
 from loadproof.metrics.delta import Delivery, Delta, ErrorKey, ErrorStats, Health, Sample, SecondStats, SeriesKey
 from loadproof.metrics.text import OTHER
 
@@ -189,6 +190,7 @@ def merge_errors(a: ErrorStats, b: ErrorStats) -> ErrorStats:
         min(a.first_ns, b.first_ns),
         max(a.last_ns, b.last_ns),
         merge_samples(a.samples, b.samples),
+        merge_agents(a.agents, b.agents),
     )
 
 
