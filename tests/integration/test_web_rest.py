@@ -164,7 +164,8 @@ transaction = "Buy"
 require = "p99.9 <= 1s"
 """
 WARNED = {
-    "suite/loadproof.toml": '[suite]\nmodule = "suite.py"\n[profiles.smoke]\narrivals = [{ rate = "1/s", for = "5s" }]\n' + RARE_RULE,
+    "suite/loadproof.toml": '[suite]\nmodule = "suite.py"\n'
+    '[profiles.smoke]\narrivals = [{ rate = "1/s", for = "5s" }]\n' + RARE_RULE,
     "suite/suite.py": "from loadproof import Suite\n"
     'suite = Suite("Shop", base_url="http://127.0.0.1:1")\n'
     '@suite.transaction("Buy")\nasync def buy(user):\n    await user.http.get("/")\n',

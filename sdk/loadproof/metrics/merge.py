@@ -106,12 +106,7 @@ def _sum_of(parts: list[Counts]) -> Counts:
 def _sum_seconds(parts: list[SecondStats]) -> SecondStats:
     total = SecondStats()
     for more in parts:
-        total.started += more.started
-        total.completed += more.completed
-        total.failed += more.failed
-        total.late += more.late
-        total.dropped += more.dropped
-        total.missed += more.missed
+        add_second(total, more)
         total.in_flight += more.in_flight
     total.response = sum_counts([more.response for more in parts if more.response is not None])
     return total
@@ -134,6 +129,16 @@ def _sum(a: Mapping[_Key, int], b: Mapping[_Key, int]) -> dict[_Key, int]:
 
 def add_delivery(into: Delivery, more: Delivery) -> None:
     """Add `more` to a delivery that is one's own."""
+    into.started += more.started
+    into.completed += more.completed
+    into.failed += more.failed
+    into.late += more.late
+    into.dropped += more.dropped
+    into.missed += more.missed
+
+
+def add_second(into: SecondStats, more: SecondStats) -> None:
+    """Add the counts of `more` to stats that are one's own; numbers in flight and response times are not counts."""
     into.started += more.started
     into.completed += more.completed
     into.failed += more.failed
