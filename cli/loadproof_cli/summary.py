@@ -10,6 +10,7 @@ from loadproof_cli.comparison_view import comparison_lines
 from loadproof_cli.words import count, latency, percent
 from loadproof_report.blockers import CODES
 from loadproof_report.result import RunResult
+from loadproof_report.text import plural
 
 VERDICT_WORDS = {"GO": "GO", "GO_WITH_RISK": "GO WITH RISK", "NO_GO": "NO-GO", "NOT_PROVEN": "NOT PROVEN"}
 VERDICT_STYLES = {"GO": "bold green", "GO_WITH_RISK": "bold yellow", "NO_GO": "bold red", "NOT_PROVEN": "bold magenta"}
@@ -83,7 +84,8 @@ def _errors(result: RunResult) -> Table | None:
             count(error.count), Text(transaction.name), Text(error.step), Text(error.category), Text(error.message)
         )
     if len(found) > ERRORS_SHOWN_MAX:
-        table.add_row("", Text(f"and {len(found) - ERRORS_SHOWN_MAX} more kinds in the report", style="dim"))
+        more = plural(len(found) - ERRORS_SHOWN_MAX, "more kind")
+        table.add_row("", Text(f"and {more} in the report", style="dim"))
     return table
 
 
@@ -108,4 +110,6 @@ def _verdict(result: RunResult) -> list[Text]:
     others = [risk for risk in result.verdict.risks if risk.severity != "note" and risk.code not in CODES]
     risks = [risk for risk in others if risk.text not in told]
     lines += [Text(f"  risk: {risk.text}", style="yellow") for risk in risks[:RISKS_SHOWN_MAX]]
+    if len(risks) > RISKS_SHOWN_MAX:
+        lines.append(Text(f"  and {plural(len(risks) - RISKS_SHOWN_MAX, 'more risk')} in the report", style="dim"))
     return lines

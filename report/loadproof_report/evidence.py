@@ -15,7 +15,7 @@ from loadproof_report.datasets import data_findings
 from loadproof_report.generator import finding, generator_findings
 from loadproof_report.result import DeliveryResult, Evidence, Finding, FindingSeverity, RuleResult
 from loadproof_report.rundata import AgentInfo, RunData, RunEvent
-from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text
+from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text, some
 
 MISSED_LOST_SHARE_MAX = 0.01
 """Arrivals the generator never started, or whose outcome is unknown, of those planned."""
@@ -123,7 +123,7 @@ def _agents_gone(data: RunData) -> str:
     gone = [agent for agent in data.fleet if agent.lost]
     if not gone:
         return ""
-    names = ", ".join(clean(agent.agent_id) for agent in gone[:5]) + (" and more" if len(gone) > 5 else "")
+    names = some([clean(agent.agent_id) for agent in gone], 5)
     first = min((agent.lost_at_s for agent in gone if agent.lost_at_s is not None), default=None)
     at = f" at {clock_text(first)}" if first is not None else ""
     return f" Agent {names} was lost{at}." if len(gone) == 1 else f" Agents {names} were lost, the first{at}."
@@ -174,6 +174,11 @@ def _workers(data: RunData) -> list[Finding]:
         text += f", first on agent {clean(first.agent_id)} at {clock_text(max(first.at_s, 0.0))}: "
         text += clean(first.text, 500).rstrip(".") + ". What it had not reported by then is lost."
         out.append(finding("worker_lost", "degraded", text, len(events), 0))
+    if len(gone) > WORKER_FINDINGS_MAX:
+        more = list(gone.values())[WORKER_FINDINGS_MAX:]
+        count = sum(map(len, more))
+        text = f"{plural(count, 'more worker process', 'more worker processes')} ended in other places; see the events."
+        out.append(finding("worker_lost", "degraded", text, count, 0))
     return out
 
 

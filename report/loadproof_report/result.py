@@ -272,7 +272,10 @@ class EventResult(Model):
 
 
 class RunResult(Model):
-    """Everything known about a run, and what it means. `run_schema` is spelled `schema` in JSON."""
+    """Everything known about a run, and what it means. `run_schema` is spelled `schema` in JSON.
+
+    `events` are the first 2,000 of `events_total`, without those of logs where there are more.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
@@ -307,6 +310,7 @@ class RunResult(Model):
     health: tuple[HealthInterval, ...] = ()
     counters: dict[str, int] = Field(default_factory=dict)
     events: tuple[EventResult, ...] = ()
+    events_total: Count = 0
     warnings: tuple[str, ...] = ()
     percentile_error_bound: float = ERROR_BOUND
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 NAME_CHARS_MAX = 200
 TEXT_CHARS_MAX = 4_000
@@ -115,6 +116,12 @@ def times_text(count: int) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Return the count with its noun: `1 rule`, `3 rules`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def some(names: Sequence[str], shown: int) -> str:
+    """Return the first `shown` names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def clean(text: str, limit: int = NAME_CHARS_MAX, *, keep_lines: bool = False) -> str:

@@ -108,7 +108,17 @@ def decide(facts: Facts) -> tuple[Verdict, tuple[RuleResult, ...]]:
         decision = "GO"
         reasons = _go(facts, rules)
     told = in_order([*blockers(facts.transactions, [*broken, *no_data], facts.evidence.findings), *kept])
-    return Verdict(decision=decision, reasons=tuple(reasons[:REASONS_MAX]), risks=told), rules
+    return Verdict(decision=decision, reasons=_bounded(reasons), risks=told), rules
+
+
+def _bounded(reasons: Sequence[str]) -> tuple[str, ...]:
+    more = len(reasons) - REASONS_MAX
+    if more <= 0:
+        return tuple(reasons)
+    return (
+        *reasons[: REASONS_MAX - 1],
+        f"{more + 1} more reasons are told with the rules, the risks and the evidence.",
+    )
 
 
 def _breaks(rule: RuleResult) -> bool:
