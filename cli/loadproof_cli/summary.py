@@ -55,18 +55,21 @@ def _transactions(result: RunResult) -> Table:
     for name in ("count", "failed", "success", "p50", "p95", "p99", "max", "service p95"):
         table.add_column(name, justify="right", no_wrap=True)
     for transaction in result.transactions:
-        response = transaction.response_time_us
+        part = transaction.judged or transaction
+        response = part.response_time_us
         table.add_row(
             Text(transaction.name),
-            count(transaction.count),
-            Text(count(transaction.failed), style="red" if transaction.failed else ""),
-            percent(transaction.success_rate),
+            count(part.count),
+            Text(count(part.failed), style="red" if part.failed else ""),
+            percent(part.success_rate),
             latency(response.p50),
             latency(response.p95),
             latency(response.p99),
             latency(response.max),
-            latency(transaction.service_time_us.p95),
+            latency(part.service_time_us.p95),
         )
+    if any(transaction.judged for transaction in result.transactions):
+        table.caption, table.caption_justify = "without warm-up", "left"
     return table
 
 

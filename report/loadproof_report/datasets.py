@@ -91,7 +91,7 @@ def _repeated(data: RunData, dataset: DatasetPlan) -> list[Finding]:
     share = dataset.most_alike / dataset.rows if dataset.rows else 0.0
     if drawn and different > 1 and share >= HOT_SHARE and dataset.most_alike >= HOT_TIMES * dataset.rows / different:
         text = (
-            f"One row of {clean(dataset.name)} comes {count_text(dataset.most_alike)} times in "
+            f"One row of {clean(dataset.name)} comes {plural(dataset.most_alike, 'time')} in "
             f"{count_text(dataset.rows)}, so {share_text(share)} of what draws from it meets at the same data in the "
             "target: a cache makes that faster, a lock slower, than where users spread."
         )

@@ -15,7 +15,7 @@ from loadproof_report.datasets import data_findings
 from loadproof_report.generator import finding, generator_findings
 from loadproof_report.result import DeliveryResult, Evidence, Finding, FindingSeverity, RuleResult
 from loadproof_report.rundata import AgentInfo, RunData, RunEvent
-from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text, some
+from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text, some, were
 
 MISSED_LOST_SHARE_MAX = 0.01
 """Arrivals the generator never started, or whose outcome is unknown, of those planned."""
@@ -83,15 +83,15 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
         gone = delivery.missed + delivery.lost
         share = gone / planned
         if gone:
-            parts = [f"{count_text(delivery.missed)} were never started"] if delivery.missed else []
-            parts += [f"{count_text(delivery.lost)} were never reported back"] if delivery.lost else []
+            parts = [f"{count_text(delivery.missed)} {were(delivery.missed)} never started"] if delivery.missed else []
+            parts += [f"{count_text(delivery.lost)} {were(delivery.lost)} never reported back"] if delivery.lost else []
             text = f"Of {count_text(planned)} planned {what}, {' and '.join(parts)} ({share_text(share)})."
             text += _agents_gone(data)
             bad = share > MISSED_LOST_SHARE_MAX
             out.append(finding("missed_or_lost", "unsound" if bad else "info", text, share, MISSED_LOST_SHARE_MAX))
         extra = delivery.started + delivery.dropped + delivery.missed - planned
         if extra > 0 and data.plan.model == "open":
-            text = f"{plural(extra, 'arrival')} more than planned were reported: something was counted twice."
+            text = f"{plural(extra, 'arrival')} more than planned {were(extra)} reported: something was counted twice."
             out.append(finding("over_count", "unsound", text, extra, 0))
     if delivery.started:
         share = delivery.late / delivery.started
@@ -105,14 +105,16 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
     unfinished = delivery.started - delivery.completed
     if unfinished > 0 and delivery.started:
         share = unfinished / delivery.started
-        text = f"{count_text(unfinished)} started {what} ({share_text(share)}) have no reported end."
+        text = f"Of {count_text(delivery.started)} started {what}, {count_text(unfinished)} ({share_text(share)}) "
+        text += f"{'has' if unfinished == 1 else 'have'} no reported end."
         bad = share > MISSED_LOST_SHARE_MAX
         out.append(finding("unfinished", "unsound" if bad else "info", text, share, MISSED_LOST_SHARE_MAX))
     if delivery.dropped:
         share = delivery.dropped / max(planned, 1)
         text = (
-            f"{count_text(delivery.dropped)} arrivals ({share_text(share)}) found "
-            f"{count_text(data.plan.max_in_flight)} transactions already in flight and were dropped: the target was "
+            f"{plural(delivery.dropped, 'arrival')} ({share_text(share)}) found "
+            f"{plural(data.plan.max_in_flight, 'transaction')} already in flight and "
+            f"{were(delivery.dropped)} dropped: the target was "
             "slower than the load. Rules count them as failed."
         )
         out.append(finding("dropped", "info", text, share))

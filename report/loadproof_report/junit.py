@@ -59,7 +59,7 @@ def _case(suite: ET.Element, rule: RuleResult) -> None:
         ET.SubElement(case, "system-out").text = _text(said)
     elif rule.severity == "warn" or (rule.status == "failed" and waived):
         why = "waived" if waived and rule.severity == "block" else "warning only"
-        ET.SubElement(case, "skipped", {"message": _text(f"{why}: {rule.status}, {said}")})
+        ET.SubElement(case, "skipped", {"message": _text(f"{why}: {rule.status.replace('_', ' ')}, {said}")})
     elif rule.status == "no_data":
         ET.SubElement(case, "error", {"type": "no_data", "message": _text(rule.detail)}).text = _text(said)
     else:

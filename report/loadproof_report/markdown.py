@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadproof_report.degradation import first_to_degrade
 from loadproof_report.headroom import knee_sentence
-from loadproof_report.result import Latency, RuleResult, RunResult, TransactionResult
+from loadproof_report.result import RuleResult, RunResult
 from loadproof_report.story import worst_first
 from loadproof_report.text import (
     clean,
@@ -176,9 +176,10 @@ def _rules(result: RunResult) -> str:
         f"| {_mark(rule)} | {escape(rule.scope)} | `{_code(rule.require)}` | {escape(rule.observed_text)} |"
         for rule in sorted(result.rules, key=lambda rule: order[rule.status])[:RULES_MAX]
     ]
+    lines_after = ["", "In a rule a failed transaction ranks slower than any limit; warm-up phases are not judged."]
     if len(result.rules) > RULES_MAX:
         lines.append(f"| | and {plural(len(result.rules) - RULES_MAX, 'more rule')} in report.html | | |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *lines_after])
 
 
 def _mark(rule: RuleResult) -> str:
@@ -197,9 +198,10 @@ def _transactions(result: RunResult) -> str:
     ]
     ranked = [result.transactions[index] for index in worst_first(result)]
     for t in ranked[:TRANSACTIONS_MAX]:
-        latency = _shown(t)
+        latency = (t.judged or t).response_time_us
+        part = t.judged or t
         lines.append(
-            f"| {escape(t.name)} | {escape(t.criticality)} | {count_text(t.count)} | {count_text(t.failed)} | "
+            f"| {escape(t.name)} | {escape(t.criticality)} | {count_text(part.count)} | {count_text(part.failed)} | "
             f"{duration_text(latency.p50)} | {duration_text(latency.p95)} | {duration_text(latency.p99)} |"
         )
     if len(ranked) > TRANSACTIONS_MAX:
@@ -207,7 +209,8 @@ def _transactions(result: RunResult) -> str:
         lines.append(f"| and {more} in report.html | | | | | | |")
     lines += [
         "",
-        "Response times of successful transactions, from the intended start; at most 0.1 % too high, never too low.",
+        "Response times of successful transactions, from the intended start; at most 0.1 % too high, never too low."
+        + (" Warm-up is left out." if any(t.judged for t in ranked) else ""),
     ]
     climbing = [t for t in ranked[:TRANSACTIONS_MAX] if t.knee_per_s is not None or t.failing_per_s is not None]
     knees = climbing[:KNEES_MAX]
@@ -216,10 +219,6 @@ def _transactions(result: RunResult) -> str:
         lines += ["", *(f"- {sentence(t.name)}: {sentence(knee_sentence(result, t))}" for t in knees)]
         lines += _more(len(climbing), KNEES_MAX, "transaction")
     return "\n".join(lines)
-
-
-def _shown(transaction: TransactionResult) -> Latency:
-    return (transaction.judged or transaction).response_time_us
 
 
 def _evidence(result: RunResult) -> str:

@@ -87,6 +87,16 @@ class RuleResult(Model):
         parts = (self.transaction, self.step and f"step {self.step}", self.phase and f"phase {self.phase}")
         return ", ".join(part for part in parts if part)
 
+    @property
+    def waived(self) -> bool:
+        """Return whether it is broken and a waiver lets it pass."""
+        return self.status == "failed" and self.waiver is not None and self.waiver.active
+
+    @property
+    def broken_text(self) -> str:
+        """Return what is broken in a few words: `Checkout, step Pay: error_rate <= 1%`."""
+        return f"{self.scope}: {self.require}" + (" (waived)" if self.waived else "")
+
 
 class Risk(Model):
     """Something the release meeting should hear. A `note` never changes the decision."""

@@ -49,13 +49,13 @@ def _story(transaction: TransactionResult, error: ErrorResult) -> Story:
         where += f" ({error.endpoint})"
     load = f", when the offered load was {rate_text(error.load_per_s)}" if error.load_per_s else ""
     text = (
-        f"{transaction.name} failed {count_text(error.count)} of {count_text(transaction.count)} times "
+        f"{transaction.name} failed {count_text(error.count)} of {plural(transaction.count, 'time')} "
         f"({share_text(share)}) {where}: {error.message or error.category}. "
         f"First seen at {clock_text(error.first_seen_s)}{load}; last at {clock_text(error.last_seen_s)}."
     )
     if not_reached:
         steps = ", ".join(f"{name} ({count_text(count)})" for name, count in not_reached.items())
-        text += f" Steps not reached because of failures before them: {steps}."
+        text += f" Steps not reached because of failures there: {steps}."
     if error.count > 1 and (alone := _one_agent(error)):
         text += f" {alone}"
     return Story(
@@ -113,8 +113,11 @@ def _knock_on(transaction: TransactionResult, error: ErrorResult) -> dict[str, i
     names = [step.name for step in transaction.steps]
     if error.step not in names:
         return {}
-    later = transaction.steps[names.index(error.step) + 1 :]
-    return {step.name: step.not_reached for step in later if step.not_reached}
+    at = names.index(error.step)
+    later = transaction.steps[at + 1 :]
+    ended = later[0].not_reached - transaction.steps[at].not_reached if later else 0
+    # Failures of earlier steps, and soft checks, which end nothing, kept nobody from here.
+    return {step.name: min(step.not_reached, ended) for step in later if min(step.not_reached, ended) > 0}
 
 
 def first_failing_step(transaction: TransactionResult) -> str:

@@ -253,14 +253,15 @@ def _with_risk(facts: Facts, rules: Sequence[RuleResult], risks: Sequence[Risk])
 def _go(facts: Facts, rules: Sequence[RuleResult]) -> list[str]:
     blocking = [r for r in rules if r.severity == "block"]
     many = "The blocking rule holds" if len(blocking) == 1 else f"All {len(blocking)} blocking rules hold"
-    done = plural(facts.delivery.completed, "transaction")
-    reasons = [f"{many} over {done}, and the evidence is sound."]
-    failed = sum(t.failed for t in facts.transactions)
+    parts = [t.judged or t for t in facts.transactions]
+    done, failed = sum(part.count for part in parts), sum(part.failed for part in parts)
+    aside = ", warm-up left out" if any(t.judged for t in facts.transactions) else ""
+    reasons = [f"{many} over {plural(done, 'transaction')}{aside}, and the evidence is sound."]
     if failed:
-        share = share_text(failed / max(1, facts.delivery.completed))
+        share = share_text(failed / max(1, done))
         reasons.append(f"{plural(failed, 'transaction')} failed ({share}), within what the rules allow.")
     else:
-        reasons.append("No transaction failed.")
+        reasons.append(f"No transaction failed{aside}.")
     delivery = facts.delivery
     reasons.append(
         f"{count_text(delivery.started)} of {count_text(delivery.planned)} planned starts were made"

@@ -175,10 +175,11 @@ def _flow(result: RunResult, index: int, charts: dict[str, Any], kinds: int) -> 
 
 
 def _headline(transaction: TransactionResult) -> str:
-    latency = (transaction.judged or transaction).response_time_us
-    failed = f"{transaction.failed:,} failed" if transaction.failed else "none failed"
+    part = transaction.judged or transaction
+    latency = part.response_time_us
+    failed = f"{part.failed:,} failed" if part.failed else "none failed"
     p95 = f"p95 {text.duration_text(latency.p95)}" if latency.p95 is not None else "no latency"
-    return f"{text.plural(transaction.count, 'run')} · {failed} · {p95}"
+    return f"{text.plural(part.count, 'run')} · {failed} · {p95}"
 
 
 def _facts(result: RunResult) -> list[tuple[str, str, str]]:
