@@ -10,7 +10,7 @@ from loadproof_cli.comparison_view import comparison_lines
 from loadproof_cli.words import count, latency, percent
 from loadproof_report.blockers import CODES
 from loadproof_report.result import RunResult
-from loadproof_report.text import plural
+from loadproof_report.text import plural, seconds_text
 
 VERDICT_WORDS = {"GO": "GO", "GO_WITH_RISK": "GO WITH RISK", "NO_GO": "NO-GO", "NOT_PROVEN": "NOT PROVEN"}
 VERDICT_STYLES = {"GO": "bold green", "GO_WITH_RISK": "bold yellow", "NO_GO": "bold red", "NOT_PROVEN": "bold magenta"}
@@ -39,7 +39,7 @@ def terminal_summary(result: RunResult) -> RenderableType:
 def _heading(result: RunResult) -> Text:
     delivery = result.delivery
     text = Text.assemble((result.suite, "bold"), f", profile {result.profile}, build {result.build or '-'}")
-    text.append(f"\n{result.run_id}: {result.status}, {result.duration_s:.1f} s on {len(result.fleet)} ")
+    text.append(f"\n{result.run_id}: {result.status}, {seconds_text(result.duration_s)} on {len(result.fleet)} ")
     text.append("agent" if len(result.fleet) == 1 else "agents")
     text.append(f"\nplanned {count(delivery.planned)}, started {count(delivery.started)}")
     for name in ("late", "dropped", "missed", "lost"):

@@ -158,9 +158,11 @@ def rule_sentence(rule: RuleResult) -> str:
     if rule.observed is None:
         text = f"{name} did not serve enough users{within}: {rule.require} was required, and {rule.detail}"
     elif rule.metric == "success_rate":
-        text = f"{name} succeeded only {rule.observed_text} of the time{within}; {rule.limit_text} was required"
+        how = f"succeeded only {rule.observed_text} of the time" if rule.observed > 0 else "never succeeded"
+        text = f"{name} {how}{within}; {rule.limit_text} was required"
     elif rule.metric == "error_rate":
-        text = f"{name} failed {rule.observed_text} of the time{within}; {rule.limit_text} was required"
+        how = f"failed {rule.observed_text} of the time" if rule.observed < 1 else "failed every time"
+        text = f"{name} {how}{within}; {rule.limit_text} was required"
     elif is_latency(rule.metric):
         measure = "service time" if rule.measure == "service" else "response time"
         which = {"mean": "mean", "max": "longest"}.get(rule.metric, rule.metric)
@@ -207,7 +209,8 @@ def _most_failures(transaction: TransactionResult) -> str:
     step = f" at the step {error.step}" if error.step else ""
     at = f", first at {clock_text(error.first_seen_s)}"
     at += f" with an offered load of {rate_text(error.load_per_s)}" if error.load_per_s else ""
-    most = "The failures" if error.count == transaction.failed else "Most failures"
+    most = "Most failures" if 2 * error.count > transaction.failed else "The most frequent failures"
+    most = "The failures" if error.count == transaction.failed else most
     return f"{most} of {transaction.name} happened{step}: {error.message} ({plural(error.count, 'time')}{at})."
 
 
@@ -218,8 +221,10 @@ def _target_down(transactions: Sequence[TransactionResult]) -> str:
         return ""
     errors = sorted((error for t in transactions for error in t.errors), key=lambda error: -error.count)
     why = f", most with: {errors[0].message}" if errors else ""
-    part = f"all {count_text(failed)}" if failed == everyone else f"{count_text(failed)} of {count_text(everyone)}"
-    return f"The target did not work: {part} transactions failed{why}."
+    part = f"{count_text(failed)} of {plural(everyone, 'transaction')}"
+    if failed == everyone:
+        part = f"all {plural(failed, 'transaction')}" if failed > 1 else "the only transaction"
+    return f"The target did not work: {part} failed{why}."
 
 
 def _not_proven(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +16,15 @@ from loadproof.plan.model import NS_PER_S, ArrivalPhase
 from loadproof.rules.model import Waiver
 from loadproof_cli.summary import terminal_summary
 from loadproof_controller.ruling import RuleWatch
-from loadproof_report import build_result
+from loadproof_report import build_result, write_outputs
+from loadproof_report.history import HistoryStore, RunFiles
 from loadproof_report.html.render import render_html
 from loadproof_report.junit import render_junit
 from loadproof_report.markdown import render_markdown
 from loadproof_report.result import ErrorResult, RunResult, StepResult, TransactionResult
 from loadproof_report.story import stories_of
 from loadproof_report.text import clock_text, value_beside
+from loadproof_report.verdict import _most_failures, _target_down
 from stored_runs import Story, rule
 
 PHASES = (
@@ -201,3 +204,42 @@ def test_what_is_broken_so_far_names_step_and_waiver() -> None:
     only_waived = RuleWatch(run.rules[1:], run.plan)
     only_waived.look(run.merged, 90 * NS_PER_S, 90 * NS_PER_S)
     assert only_waived.verdict == "warning"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((30,), "The failures of Checkout happened at the step Pay: wrong (30 times"),
+        ((20, 10), "Most failures of Checkout happened at the step Pay: wrong (20 times"),
+        ((12, 10, 8), "The most frequent failures of Checkout happened at the step Pay: wrong (12 times"),
+    ],
+)
+def test_most_failures_are_more_than_half(counts: tuple[int, ...], said: str) -> None:
+    """The most frequent kind is not most of them by being the most frequent."""
+    errors = tuple(error("Pay", count) for count in counts)
+    transaction = TransactionResult(name="Checkout", criticality="high", count=100, failed=30, errors=errors)
+    assert _most_failures(transaction).startswith(said)
+
+
+def test_all_or_nothing_is_said_in_words() -> None:
+    """Not "succeeded only 0 % of the time" or "all 1 transactions"."""
+    down = stored_runs.Flow("Checkout", 1.0, failing=lambda s: 1.0)
+    rules = (rule("Checkout", "success_rate >= 99%"), rule("Checkout", "error_rate <= 1%"))
+    result = build_result(Story(flows=(down,), rules=rules).build_run(), today="2026-11-23")
+    said = " ".join(result.verdict.reasons)
+    assert "Checkout never succeeded; at least 99 % was required." in said
+    assert "Checkout failed every time; at most 1 % was required." in said
+    (t,) = result.transactions
+    assert "the only transaction failed" in _target_down([t.model_copy(update={"count": 1, "failed": 1})])
+
+
+def test_the_history_keeps_what_is_judged(tmp_path: Path) -> None:
+    """A trend over builds shows the numbers of the report, without warm-up."""
+    run = with_warmup()
+    write_outputs(run, None, tmp_path / "run", ("json",))
+    with HistoryStore(f"sqlite:///{tmp_path}/history.db") as store:
+        store.record(RunFiles.from_place(tmp_path / "run"))
+        points = {point.name: (point.completed, point.failed, point.p95_us) for point in store.trend([run.run_id])}
+    assert points == {
+        t.name: (t.judged.count, t.judged.failed, t.judged.response_time_us.p95) for t in run.transactions if t.judged
+    }
