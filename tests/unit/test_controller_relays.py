@@ -12,16 +12,7 @@ from hypothesis import strategies as st
 
 from controller_runs import closed_plan, open_plan, request_for
 from loadproof.histogram import LAYOUT_ID
-from loadproof.metrics import (
-    CodecError,
-    Sums,
-    attribute,
-    decode_delta,
-    encode_delta,
-    merge_delta,
-    series_totals,
-    sums_of,
-)
+from loadproof.metrics import CodecError, Sums, decode_delta, encode_delta, merge_delta, series_totals, sums_of
 from loadproof_controller import fleet as fleet_module
 from loadproof_controller import messages as m
 from loadproof_controller.errors import HostileData
@@ -175,24 +166,6 @@ def test_a_block_must_hold_what_its_ranges_say() -> None:
             checked_block(rm.RelayBlock("run", 1, good.ranges, encode_delta(wrong)), plan_check(), 60 * 10**9)
     with pytest.raises(CodecError):
         checked_block(rm.RelayBlock("run", 1, good.ranges, b"rubbish"), plan_check(), 0)
-
-
-def test_a_block_may_name_its_own_agents_only() -> None:
-    """One that names another is refused; where it is of one agent, all failures are that one's."""
-    whole = merge_delta(recorded(1), recorded(2))
-    both = (relayed("a", 1), relayed("b", 2))
-    for stats in whole.errors.values():
-        stats.agents = {"b": 1}
-    held = checked_block(rm.RelayBlock("run", 1, both, encode_delta(whole)), plan_check(), 60 * 10**9)
-    assert all(stats.agents == {"b": 1} for stats in held.rest.errors.values())
-    for stats in whole.errors.values():
-        stats.agents = {"c": 1}
-    with pytest.raises(HostileData, match="names agents"):
-        checked_block(rm.RelayBlock("run", 1, both, encode_delta(whole)), plan_check(), 60 * 10**9)
-    one = recorded(1)
-    attribute(one, "c")
-    held = checked_block(rm.RelayBlock("run", 1, both[:1], encode_delta(one)), plan_check(), 60 * 10**9)
-    assert all(stats.agents == {"a": stats.count} for stats in held.rest.errors.values())
 
 
 @settings(deadline=None, max_examples=40)

@@ -10,21 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller_runs import open_plan
 from loadproof.metrics import (
     AGENTS_VERSION,
     DENSE_VERSION,
+    Block,
     CodecError,
     Delta,
     ErrorKey,
     ErrorStats,
     MergedState,
+    attribute,
     decode_block,
     decode_delta,
     encode_delta,
+    merge_delta,
+    series_totals,
+    sums_of,
 )
 from loadproof.metrics.by_agent import AGENTS_MAX, merge_agents
+from loadproof_controller.errors import HostileData
+from loadproof_controller.hostile import DeltaCheck
+from loadproof_controller.relays import messages as rm
+from loadproof_controller.relays.blocks import checked_block
 from loadproof_controller.runlog import LOG_NAME, LOG_VERSION, RunLog, replay
 from logged_runs import EPOCH, LoggedRun
+from metrics_samples import recorded
 from relay_driver import RelayDriver
 
 KEY = ErrorKey("T0", "Open", "", "check", "is wrong", "peak")
@@ -85,6 +96,36 @@ def test_a_relay_counts_by_agent_for_a_controller_that_reads_it() -> None:
         block = relay.block()
         assert block is not None
         assert decode_delta(block.delta).errors[KEY].agents == expected
+
+
+def relayed(name: str, seed: int) -> rm.RelayedRange:
+    """Return the range of one sample delta."""
+    return rm.RelayedRange(name, 1, 1, 1, *sums_of(series_totals(recorded(seed))))
+
+
+class Lenient(DeltaCheck):
+    """Lets every name through: here only agents matter."""
+
+    def block(self, block: Block, elapsed_ns: int) -> None:
+        """Refuse nothing."""
+
+
+def test_a_block_may_name_its_own_agents_only() -> None:
+    """One that names another is refused; where it is of one agent, all failures are that one's."""
+    whole = merge_delta(recorded(1), recorded(2))
+    both = (relayed("a", 1), relayed("b", 2))
+    for stats in whole.errors.values():
+        stats.agents = {"b": 1}
+    held = checked_block(rm.RelayBlock("run", 1, both, encode_delta(whole)), Lenient(open_plan(), 0), 60 * 10**9)
+    assert all(stats.agents == {"b": 1} for stats in held.rest.errors.values())
+    for stats in whole.errors.values():
+        stats.agents = {"c": 1}
+    with pytest.raises(HostileData, match="names agents"):
+        checked_block(rm.RelayBlock("run", 1, both, encode_delta(whole)), Lenient(open_plan(), 0), 60 * 10**9)
+    one = recorded(1)
+    attribute(one, "c")
+    held = checked_block(rm.RelayBlock("run", 1, both[:1], encode_delta(one)), Lenient(open_plan(), 0), 60 * 10**9)
+    assert all(stats.agents == {"a": stats.count} for stats in held.rest.errors.values())
 
 
 def test_a_log_that_is_read_back_counts_alike(tmp_path: Path) -> None:
