@@ -15,14 +15,13 @@ import hashlib
 import json
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.fleet_load import TRANSACTIONS, VARIANTS, FleetLoad, second_delta
 from loadproof.histogram import LAYOUT_ID
-from loadproof.metrics import encode_delta, merge_deltas
+from loadproof.metrics import AGENTS_VERSION, encode_delta, merge_deltas
 from loadproof.plan import RunSpec
 from loadproof_agent import _wire as agent_wire
 from loadproof_agent import records as r
@@ -30,7 +29,7 @@ from loadproof_agent.relay import _wire as relay_wire
 from loadproof_agent.relay import events as e
 from loadproof_agent.relay import records as rr
 from loadproof_agent.relay.machine import RelayMachine
-from loadproof_agent.relay.process import counted, merge, read_delta, started
+from loadproof_agent.relay.process import counted, merge, read_delta, started, write_delta
 from loadproof_controller import messages as m
 from loadproof_controller._wire import decode_request, encode_response, pb
 from loadproof_controller.cadence import heartbeat_ms_for, snapshot_ms_for
@@ -64,7 +63,7 @@ class Work:
         self.machines = [
             RelayMachine(
                 rr.RelayHello(1, 1, LAYOUT_ID, relay.relay_id, 1), decode=read_delta, merge=merge,
-                encode=partial(encode_delta, dense=True), sums=counted, started=started,
+                encode=lambda delta, _version: write_delta(delta, AGENTS_VERSION), sums=counted, started=started,
             )
             for relay in self.relays
         ]  # fmt: skip

@@ -13,6 +13,7 @@ from loadproof.plan import ArrivalSchedule
 from loadproof.plan.model import NS_PER_S, RATE_SCALE, ArrivalPhase, Plan, UserPhase
 from loadproof.rules.model import Rule
 from loadproof_cli.words import count, duration
+from loadproof_report.text import plural
 
 
 def plan_view(plan: Plan, rules: Sequence[Rule], *, heading: str, today: str) -> RenderableType:
@@ -70,10 +71,10 @@ def _load(phase: ArrivalPhase | UserPhase) -> str:
             return rate(phase.rate_from)
         return f"{rate(phase.rate_from)} to {rate(phase.rate_to)}"
     if phase.iterations is not None:
-        return f"{phase.users_to:,} users, {phase.iterations:,} iterations"
+        return f"{plural(phase.users_to, 'user')}, {plural(phase.iterations, 'iteration')}"
     if phase.users_from == phase.users_to:
-        return f"{phase.users_to:,} users"
-    return f"{phase.users_from:,} to {phase.users_to:,} users"
+        return plural(phase.users_to, "user")
+    return f"{phase.users_from:,} to {plural(phase.users_to, 'user')}"
 
 
 def _mix(plan: Plan, planned: dict[tuple[str, str], int]) -> Table:

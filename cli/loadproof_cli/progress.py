@@ -18,6 +18,7 @@ from loadproof_controller.request import Progress
 
 PLAIN_EACH_NS = 5 * NS_PER_S
 EVENTS_SHOWN_MAX = 6
+RULES_SHOWN = 3
 BAR_COLUMNS = 40
 
 VERDICT_STYLES = {"holding": "green", "warning": "yellow", "broken": "red", "no rules": "dim"}
@@ -127,7 +128,8 @@ def _rules(progress: Progress) -> str:
         return "no rules"
     if not progress.rules_broken:
         return "rules hold"
-    return f"broken: {'; '.join(progress.rules_broken[:3])}"
+    more = len(progress.rules_broken) - RULES_SHOWN
+    return f"broken: {'; '.join(progress.rules_broken[:RULES_SHOWN])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _agents(progress: Progress) -> str:

@@ -10,6 +10,7 @@ from loadproof_cli.comparison_view import comparison_lines
 from loadproof_cli.words import count, latency, percent
 from loadproof_report.blockers import CODES
 from loadproof_report.result import RunResult
+from loadproof_report.text import plural, seconds_text
 
 VERDICT_WORDS = {"GO": "GO", "GO_WITH_RISK": "GO WITH RISK", "NO_GO": "NO-GO", "NOT_PROVEN": "NOT PROVEN"}
 VERDICT_STYLES = {"GO": "bold green", "GO_WITH_RISK": "bold yellow", "NO_GO": "bold red", "NOT_PROVEN": "bold magenta"}
@@ -38,7 +39,7 @@ def terminal_summary(result: RunResult) -> RenderableType:
 def _heading(result: RunResult) -> Text:
     delivery = result.delivery
     text = Text.assemble((result.suite, "bold"), f", profile {result.profile}, build {result.build or '-'}")
-    text.append(f"\n{result.run_id}: {result.status}, {result.duration_s:.1f} s on {len(result.fleet)} ")
+    text.append(f"\n{result.run_id}: {result.status}, {seconds_text(result.duration_s)} on {len(result.fleet)} ")
     text.append("agent" if len(result.fleet) == 1 else "agents")
     text.append(f"\nplanned {count(delivery.planned)}, started {count(delivery.started)}")
     for name in ("late", "dropped", "missed", "lost"):
@@ -54,18 +55,21 @@ def _transactions(result: RunResult) -> Table:
     for name in ("count", "failed", "success", "p50", "p95", "p99", "max", "service p95"):
         table.add_column(name, justify="right", no_wrap=True)
     for transaction in result.transactions:
-        response = transaction.response_time_us
+        part = transaction.judged or transaction
+        response = part.response_time_us
         table.add_row(
             Text(transaction.name),
-            count(transaction.count),
-            Text(count(transaction.failed), style="red" if transaction.failed else ""),
-            percent(transaction.success_rate),
+            count(part.count),
+            Text(count(part.failed), style="red" if part.failed else ""),
+            percent(part.success_rate),
             latency(response.p50),
             latency(response.p95),
             latency(response.p99),
             latency(response.max),
-            latency(transaction.service_time_us.p95),
+            latency(part.service_time_us.p95),
         )
+    if any(transaction.judged for transaction in result.transactions):
+        table.caption, table.caption_justify = "without warm-up", "left"
     return table
 
 
@@ -83,7 +87,8 @@ def _errors(result: RunResult) -> Table | None:
             count(error.count), Text(transaction.name), Text(error.step), Text(error.category), Text(error.message)
         )
     if len(found) > ERRORS_SHOWN_MAX:
-        table.add_row("", Text(f"and {len(found) - ERRORS_SHOWN_MAX} more kinds in the report", style="dim"))
+        more = plural(len(found) - ERRORS_SHOWN_MAX, "more kind")
+        table.add_row("", Text(f"and {more} in the report", style="dim"))
     return table
 
 
@@ -108,4 +113,6 @@ def _verdict(result: RunResult) -> list[Text]:
     others = [risk for risk in result.verdict.risks if risk.severity != "note" and risk.code not in CODES]
     risks = [risk for risk in others if risk.text not in told]
     lines += [Text(f"  risk: {risk.text}", style="yellow") for risk in risks[:RISKS_SHOWN_MAX]]
+    if len(risks) > RISKS_SHOWN_MAX:
+        lines.append(Text(f"  and {plural(len(risks) - RISKS_SHOWN_MAX, 'more risk')} in the report", style="dim"))
     return lines

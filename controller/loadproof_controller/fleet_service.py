@@ -151,6 +151,7 @@ class FleetService:
             submitted_by=by,
             agents_wanted=submission.agents_wanted,
             labels=submission.labels,
+            warnings=submission.shown_warnings,
         )
         self._store.create(entry, bundle, baselines)
         job = self._jobs[entry.run_id] = _Job(submission, self.observers)

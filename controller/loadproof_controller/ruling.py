@@ -38,12 +38,12 @@ class RuleWatch:
             planned = {key: delivery.started for key, delivery in merged.delivery.items()}
         results = evaluate(self._rules, self._plan, merged, planned, now_ns=elapsed_ns, partial=True)
         failed = [result for result in results if result.status == "failed"]
-        self.broken = tuple(f"{result.transaction}: {result.require}" for result in failed)
-        blocking = any(result.severity == "block" for result in failed)
+        self.broken = tuple(result.broken_text for result in failed)
+        blocking = any(result.severity == "block" and not result.waived for result in failed)
         self.verdict = "broken" if blocking else "warning" if failed else "holding"
         self._rest_until_ns = now_ns + REST_FACTOR * (self._stopwatch() - began)
         for result in failed:
             if result.aborts:
                 seen = result.observed_text or result.detail or "beyond its limit"
-                return f"the rule '{result.require}' on {result.transaction} is broken: {seen}"
+                return f"the rule '{result.require}' on {result.scope} is broken: {seen}"
         return None

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from loadproof.metrics import Block, CodecError, MergedState, RunningTotals, decode_totals
+from loadproof.metrics import Block, CodecError, MergedState, RunningTotals, attribute, decode_totals
 from loadproof.plan import ArrivalSchedule, UserSchedule
 from loadproof_controller import messages as m
 from loadproof_controller.checkpointing import Checkpoints
@@ -279,6 +279,7 @@ class Runner:
         if self._follows(snapshot):
             block = self._reader.block(snapshot.delta)
             self._check.block(block, self._elapsed_ns() or 0)
+            attribute(block.rest, agent_id)
         payload = (snapshot.delta, block)
         self._handle(ev.SnapshotReceived(agent_id, epoch, where.from_seq, where.to_seq, payload))
 

@@ -31,6 +31,8 @@ LABELS_MAX = 32
 ATTACH_S = 5.0
 """How long a run whose turn has come waits for agents that were there when it was submitted, where nothing is asked."""
 PROBLEMS_SHOWN = 3
+WARNINGS_SHOWN = 50
+WARNING_CHARACTERS_MAX = 1_000
 
 
 BaselineFiles = Mapping[str, bytes]
@@ -69,6 +71,13 @@ class Submission:
     def profile(self) -> str:
         """Return the profile's name, fit to be shown."""
         return clean(str(self.plan.get("profile", "")), 200)
+
+    @property
+    def shown_warnings(self) -> tuple[str, ...]:
+        """Return the warnings, fit to be shown; the last line says how many there is no room for."""
+        more = len(self.warnings) - WARNINGS_SHOWN
+        shown = tuple(clean(text, WARNING_CHARACTERS_MAX, lines=True) for text in self.warnings[:WARNINGS_SHOWN])
+        return (*shown, f"and {more} more; loadproof check shows all of them") if more > 0 else shown
 
 
 _ADAPTER: TypeAdapter[Submission] = TypeAdapter(Submission)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from loadproof.metrics.intervals import IntervalsFile
 from loadproof.plan.model import NS_PER_S, RATE_SCALE, ArrivalPhase, Plan
-from loadproof_report import tables, timeline
+from loadproof_report import events, tables, timeline
 from loadproof_report.baseline import Baselines
 from loadproof_report.compared import compare_stored, with_comparison
 from loadproof_report.comparison import ComparisonInput
@@ -36,6 +36,7 @@ from loadproof_report.text import clean
 from loadproof_report.verdict import Facts, decide
 
 EVENTS_MAX = 2_000
+"""Events in run.json; `events_total` counts all."""
 
 
 def build_result(
@@ -96,6 +97,7 @@ def build_result(
         health=timeline.health_of(data),
         counters={clean(name): count for name, count in sorted(data.merged.counters.items())},
         events=_events(data),
+        events_total=len(data.events),
         warnings=tuple(clean(warning, 500) for warning in data.warnings),
     )
     return _compared(data, result, stored)
@@ -251,5 +253,5 @@ def _events(data: RunData) -> tuple[EventResult, ...]:
             agent_id=clean(event.agent_id),
             data=event.data,
         )
-        for event in data.events[:EVENTS_MAX]
+        for event in events.chosen(data.events, EVENTS_MAX)
     )

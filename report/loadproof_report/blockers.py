@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from loadproof_report.degradation import first_step_text
 from loadproof_report.measured import is_latency
 from loadproof_report.result import Finding, Risk, RuleResult, TransactionResult
-from loadproof_report.risks import mitigation_of, slow_step
+from loadproof_report.risks import mitigation_of, no_data_advice, slow_step
 from loadproof_report.text import clean, duration_text, plural
 
 CODES = frozenset({"rule_broken", "rule_without_data", "unproven"})
@@ -77,8 +77,6 @@ UNPROVEN = {
 }
 """By an unsound finding's code: what it means for the release, and what to try first."""
 _UNPROVEN_ELSE = ("The evidence is too weak to decide on.", "Mend what the finding says, and run again.")
-_NO_DATA = "Run longer or with more load, until the rule has samples enough; or drop the rule openly."
-_NO_BASELINE = "Set a baseline that can be compared (`loadproof baseline set RUN`), and run again."
 
 
 def blockers(
@@ -105,7 +103,7 @@ def _of_rule(rule: RuleResult, transaction: TransactionResult | None) -> Risk:
     if rule.status == "no_data":
         code, text = "rule_without_data", f"Whether {name} keeps {rule.require}{phase} is not known."
         evidence = rule.detail
-        mitigation = _NO_BASELINE if "baseline" in rule.require else _NO_DATA
+        mitigation = no_data_advice(rule)
     else:
         code, text = "rule_broken", f"{name} breaks {rule.require}{phase}."
         evidence = f"observed {rule.observed_text}, required {rule.limit_text or rule.require}"

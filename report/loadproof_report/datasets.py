@@ -13,7 +13,7 @@ from loadproof_report.generator import finding
 from loadproof_report.result import Finding, FindingSeverity, Risk, TransactionResult
 from loadproof_report.rundata import RunData
 from loadproof_report.story import GRAVITY
-from loadproof_report.text import clean, count_text, plural, share_text
+from loadproof_report.text import clean, count_text, plural, share_text, some
 
 REFUSED_SHARE_MAX = 0.01
 """Draws refused because a unique dataset had run out, of all draws."""
@@ -54,7 +54,7 @@ def data_risks(data: RunData, transactions: Sequence[TransactionResult]) -> list
                 text=found.text,
                 transaction=users[0].name,
                 criticality=users[0].criticality,
-                evidence=f"rows of {clean(dataset.name)} go to {', '.join(user.name for user in users[:5])}",
+                evidence=f"rows of {clean(dataset.name)} go to {some([user.name for user in users], 5)}",
                 mitigation=_MITIGATION[found.code],
             )
             for found in (_repeated(data, dataset) if users else ())
@@ -91,7 +91,7 @@ def _repeated(data: RunData, dataset: DatasetPlan) -> list[Finding]:
     share = dataset.most_alike / dataset.rows if dataset.rows else 0.0
     if drawn and different > 1 and share >= HOT_SHARE and dataset.most_alike >= HOT_TIMES * dataset.rows / different:
         text = (
-            f"One row of {clean(dataset.name)} comes {count_text(dataset.most_alike)} times in "
+            f"One row of {clean(dataset.name)} comes {plural(dataset.most_alike, 'time')} in "
             f"{count_text(dataset.rows)}, so {share_text(share)} of what draws from it meets at the same data in the "
             "target: a cache makes that faster, a lock slower, than where users spread."
         )

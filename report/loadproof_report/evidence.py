@@ -15,7 +15,7 @@ from loadproof_report.datasets import data_findings
 from loadproof_report.generator import finding, generator_findings
 from loadproof_report.result import DeliveryResult, Evidence, Finding, FindingSeverity, RuleResult
 from loadproof_report.rundata import AgentInfo, RunData, RunEvent
-from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text
+from loadproof_report.text import clean, clock_text, count_text, duration_text, plural, share_text, some, were
 
 MISSED_LOST_SHARE_MAX = 0.01
 """Arrivals the generator never started, or whose outcome is unknown, of those planned."""
@@ -83,15 +83,15 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
         gone = delivery.missed + delivery.lost
         share = gone / planned
         if gone:
-            parts = [f"{count_text(delivery.missed)} were never started"] if delivery.missed else []
-            parts += [f"{count_text(delivery.lost)} were never reported back"] if delivery.lost else []
+            parts = [f"{count_text(delivery.missed)} {were(delivery.missed)} never started"] if delivery.missed else []
+            parts += [f"{count_text(delivery.lost)} {were(delivery.lost)} never reported back"] if delivery.lost else []
             text = f"Of {count_text(planned)} planned {what}, {' and '.join(parts)} ({share_text(share)})."
             text += _agents_gone(data)
             bad = share > MISSED_LOST_SHARE_MAX
             out.append(finding("missed_or_lost", "unsound" if bad else "info", text, share, MISSED_LOST_SHARE_MAX))
         extra = delivery.started + delivery.dropped + delivery.missed - planned
         if extra > 0 and data.plan.model == "open":
-            text = f"{plural(extra, 'arrival')} more than planned were reported: something was counted twice."
+            text = f"{plural(extra, 'arrival')} more than planned {were(extra)} reported: something was counted twice."
             out.append(finding("over_count", "unsound", text, extra, 0))
     if delivery.started:
         share = delivery.late / delivery.started
@@ -105,14 +105,16 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
     unfinished = delivery.started - delivery.completed
     if unfinished > 0 and delivery.started:
         share = unfinished / delivery.started
-        text = f"{count_text(unfinished)} started {what} ({share_text(share)}) have no reported end."
+        text = f"Of {count_text(delivery.started)} started {what}, {count_text(unfinished)} ({share_text(share)}) "
+        text += f"{'has' if unfinished == 1 else 'have'} no reported end."
         bad = share > MISSED_LOST_SHARE_MAX
         out.append(finding("unfinished", "unsound" if bad else "info", text, share, MISSED_LOST_SHARE_MAX))
     if delivery.dropped:
         share = delivery.dropped / max(planned, 1)
         text = (
-            f"{count_text(delivery.dropped)} arrivals ({share_text(share)}) found "
-            f"{count_text(data.plan.max_in_flight)} transactions already in flight and were dropped: the target was "
+            f"{plural(delivery.dropped, 'arrival')} ({share_text(share)}) found "
+            f"{plural(data.plan.max_in_flight, 'transaction')} already in flight and "
+            f"{were(delivery.dropped)} dropped: the target was "
             "slower than the load. Rules count them as failed."
         )
         out.append(finding("dropped", "info", text, share))
@@ -123,7 +125,7 @@ def _agents_gone(data: RunData) -> str:
     gone = [agent for agent in data.fleet if agent.lost]
     if not gone:
         return ""
-    names = ", ".join(clean(agent.agent_id) for agent in gone[:5]) + (" and more" if len(gone) > 5 else "")
+    names = some([clean(agent.agent_id) for agent in gone], 5)
     first = min((agent.lost_at_s for agent in gone if agent.lost_at_s is not None), default=None)
     at = f" at {clock_text(first)}" if first is not None else ""
     return f" Agent {names} was lost{at}." if len(gone) == 1 else f" Agents {names} were lost, the first{at}."
@@ -174,6 +176,11 @@ def _workers(data: RunData) -> list[Finding]:
         text += f", first on agent {clean(first.agent_id)} at {clock_text(max(first.at_s, 0.0))}: "
         text += clean(first.text, 500).rstrip(".") + ". What it had not reported by then is lost."
         out.append(finding("worker_lost", "degraded", text, len(events), 0))
+    if len(gone) > WORKER_FINDINGS_MAX:
+        more = list(gone.values())[WORKER_FINDINGS_MAX:]
+        count = sum(map(len, more))
+        text = f"{plural(count, 'more worker process', 'more worker processes')} ended in other places; see the events."
+        out.append(finding("worker_lost", "degraded", text, count, 0))
     return out
 
 

@@ -69,8 +69,9 @@ class SampleResult(Model):
 class ErrorResult(Model):
     """One kind of failure, folded. `load_per_s` is the offered load (starts per second, all) when it was first seen.
 
-    `agents` are those that the kept samples (at most 5 for each phase) come from, so others may have seen it too,
-    unless `agents_complete`: every failure of this kind was kept. `samples` holds at most 5 of them.
+    `agent_failures` is how often each agent saw it, at most 64 agents. `agents` are those and the ones that the kept
+    samples come from; others may have seen it too, unless `agents_complete`: every failure is counted by agent.
+    `samples` holds at most 5 of them.
     """
 
     category: str
@@ -83,6 +84,7 @@ class ErrorResult(Model):
     phases: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()
     agents_complete: bool = False
+    agent_failures: dict[str, Count] = Field(default_factory=dict)
     load_per_s: float | None = None
     samples: tuple[SampleResult, ...] = ()
 
@@ -195,7 +197,7 @@ class TransactionResult(Model):
 class Story(Model):
     """How one transaction failed: where first, with what, since when, under which load, what it kept from running.
 
-    `agents` and `agents_complete` are as in the error: those of the kept samples, perhaps not all that saw it.
+    `agents` and `agents_complete` are as in the error: perhaps not all that saw it.
     """
 
     transaction: str

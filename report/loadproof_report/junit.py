@@ -12,7 +12,8 @@ from loadproof_report.text import clean, xml_clean
 def render_junit(result: RunResult) -> str:
     """Return the JUnit XML. A broken blocking rule is a failure, one without data an error, a warning is only skipped.
 
-    A suite `evidence` has one case; it errs when the evidence is unsound, so that a CI reading only this sees it.
+    A suite `evidence` has a case that errs when the evidence is unsound, and one that fails when a rule stopped the
+    run, which may hold again by the end of it: so a CI reading only this sees both.
     """
     root = ET.Element("testsuites", {"name": _text(f"Loadproof {result.suite} {result.profile}")})
     groups: dict[str, list[RuleResult]] = {}
@@ -31,6 +32,10 @@ def render_junit(result: RunResult) -> str:
     if not result.evidence.sound:
         unsound = [finding.text for finding in result.evidence.findings if finding.severity == "unsound"]
         ET.SubElement(case, "error", {"type": "unsound", "message": _text(unsound[0])}).text = _text("\n".join(unsound))
+    if result.aborted_by == "rule":
+        case = ET.SubElement(suite, "testcase", {"name": "no rule stops the run", "classname": "evidence", "time": "0"})
+        why = _text(result.abort_reason or "a rule stopped the run")
+        ET.SubElement(case, "failure", {"type": "stopped", "message": why}).text = why
     _totals(suite)
     for total in ("tests", "failures", "errors"):  # Jenkins' xUnit plugin refuses a file with `skipped` here
         root.set(total, str(sum(int(suite.get(total, "0")) for suite in root)))
@@ -59,7 +64,7 @@ def _case(suite: ET.Element, rule: RuleResult) -> None:
         ET.SubElement(case, "system-out").text = _text(said)
     elif rule.severity == "warn" or (rule.status == "failed" and waived):
         why = "waived" if waived and rule.severity == "block" else "warning only"
-        ET.SubElement(case, "skipped", {"message": _text(f"{why}: {rule.status}, {said}")})
+        ET.SubElement(case, "skipped", {"message": _text(f"{why}: {rule.status.replace('_', ' ')}, {said}")})
     elif rule.status == "no_data":
         ET.SubElement(case, "error", {"type": "no_data", "message": _text(rule.detail)}).text = _text(said)
     else:

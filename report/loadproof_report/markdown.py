@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadproof_report.degradation import first_to_degrade
 from loadproof_report.headroom import knee_sentence
-from loadproof_report.result import Latency, RuleResult, RunResult, TransactionResult
+from loadproof_report.result import RuleResult, RunResult
 from loadproof_report.story import worst_first
 from loadproof_report.text import (
     clean,
@@ -21,6 +21,11 @@ BYTES_MAX = 60_000
 RISKS_MAX = 8
 RULES_MAX = 40
 KNEES_MAX = 3
+STORIES_MAX = 5
+CHANGES_MAX = 10
+NOTES_MAX = 5
+FINDINGS_MAX = 10
+DATASETS_MAX = 10
 TRANSACTIONS_MAX = 30
 WORDS = {"GO": "GO", "GO_WITH_RISK": "GO WITH RISK", "NO_GO": "NO-GO", "NOT_PROVEN": "NOT PROVEN"}
 ICONS = {"GO": "✅", "GO_WITH_RISK": "⚠️", "NO_GO": "❌", "NOT_PROVEN": "❔"}
@@ -106,15 +111,17 @@ def _risks(result: RunResult) -> str:
             lines.append(f"  - Evidence: {sentence(risk.evidence)}")
         if risk.mitigation:
             lines.append(f"  - Suggested: {sentence(risk.mitigation)}")
-    if len(result.verdict.risks) > RISKS_MAX:
-        lines.append(f"- and {len(result.verdict.risks) - RISKS_MAX} more in report.html")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_more(len(result.verdict.risks), RISKS_MAX, "risk")])
 
 
 def _stories(result: RunResult) -> str:
     if not result.stories:
         return ""
-    return "\n".join(["### What failed", "", *(f"- {sentence(story.text)}" for story in result.stories[:5])])
+    lines = ["### What failed", "", *(f"- {sentence(story.text)}" for story in result.stories[:STORIES_MAX])]
+    kinds = sum(len(transaction.errors) for transaction in result.transactions)
+    return "\n".join(
+        [*lines, *_more(max(kinds, len(result.stories)), STORIES_MAX, "kind of failure", "kinds of failure")]
+    )
 
 
 def _waivers(result: RunResult) -> str:
@@ -135,7 +142,7 @@ def _waivers(result: RunResult) -> str:
             f"- {escape(rule.scope)}, `{_code(rule.require)}`: {state}, until {escape(rule.waiver.until)}, "
             f"{escape(rule.waiver.owner)}: {sentence(rule.waiver.reason)}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_more(len(waived), RISKS_MAX, "waiver")])
 
 
 def _changes(result: RunResult) -> str:
@@ -147,7 +154,8 @@ def _changes(result: RunResult) -> str:
         return "\n".join([*lines, *(f"- {sentence(why)}" for why in comparison.obstacles)])
     told = [change for change in comparison.changes if change.judgement in ("worse", "better")]
     told.sort(key=lambda change: change.judgement == "better")
-    lines += [f"- {sentence(change.text or f'{change.transaction} {change.metric}')}" for change in told[:10]]
+    lines += [f"- {sentence(change.text or f'{change.transaction} {change.metric}')}" for change in told[:CHANGES_MAX]]
+    lines += _more(len(told), CHANGES_MAX, "change")
     if not told:
         lines.append("- Nothing changed beyond the noise of the runs.")
     if comparison.minimum_detectable_change is not None:
@@ -155,7 +163,8 @@ def _changes(result: RunResult) -> str:
             "- This pair of runs could not have seen a change of p95 of less than "
             f"{share_text(round(comparison.minimum_detectable_change, 3))}."
         )
-    return "\n".join(lines + [f"- {sentence(note)}" for note in comparison.notes[:5]])
+    lines += [f"- {sentence(note)}" for note in comparison.notes[:NOTES_MAX]]
+    return "\n".join([*lines, *_more(len(comparison.notes), NOTES_MAX, "note")])
 
 
 def _rules(result: RunResult) -> str:
@@ -167,9 +176,10 @@ def _rules(result: RunResult) -> str:
         f"| {_mark(rule)} | {escape(rule.scope)} | `{_code(rule.require)}` | {escape(rule.observed_text)} |"
         for rule in sorted(result.rules, key=lambda rule: order[rule.status])[:RULES_MAX]
     ]
+    lines_after = ["", "In a rule a failed transaction ranks slower than any limit; warm-up phases are not judged."]
     if len(result.rules) > RULES_MAX:
-        lines.append(f"| | and {len(result.rules) - RULES_MAX} more | | |")
-    return "\n".join(lines)
+        lines.append(f"| | and {plural(len(result.rules) - RULES_MAX, 'more rule')} in report.html | | |")
+    return "\n".join([*lines, *lines_after])
 
 
 def _mark(rule: RuleResult) -> str:
@@ -188,27 +198,27 @@ def _transactions(result: RunResult) -> str:
     ]
     ranked = [result.transactions[index] for index in worst_first(result)]
     for t in ranked[:TRANSACTIONS_MAX]:
-        latency = _shown(t)
+        latency = (t.judged or t).response_time_us
+        part = t.judged or t
         lines.append(
-            f"| {escape(t.name)} | {escape(t.criticality)} | {count_text(t.count)} | {count_text(t.failed)} | "
+            f"| {escape(t.name)} | {escape(t.criticality)} | {count_text(part.count)} | {count_text(part.failed)} | "
             f"{duration_text(latency.p50)} | {duration_text(latency.p95)} | {duration_text(latency.p99)} |"
         )
     if len(ranked) > TRANSACTIONS_MAX:
-        lines.append(f"| and {len(ranked) - TRANSACTIONS_MAX} more | | | | | | |")
+        more = plural(len(ranked) - TRANSACTIONS_MAX, "more transaction")
+        lines.append(f"| and {more} in report.html | | | | | | |")
     lines += [
         "",
-        "Response times of successful transactions, from the intended start; at most 0.1 % too high, never too low.",
+        "Response times of successful transactions, from the intended start; at most 0.1 % too high, never too low."
+        + (" Warm-up is left out." if any(t.judged for t in ranked) else ""),
     ]
     climbing = [t for t in ranked[:TRANSACTIONS_MAX] if t.knee_per_s is not None or t.failing_per_s is not None]
     knees = climbing[:KNEES_MAX]
     if knees:
         lines += ["", sentence(first_to_degrade(result.transactions))]
         lines += ["", *(f"- {sentence(t.name)}: {sentence(knee_sentence(result, t))}" for t in knees)]
+        lines += _more(len(climbing), KNEES_MAX, "transaction")
     return "\n".join(lines)
-
-
-def _shown(transaction: TransactionResult) -> Latency:
-    return (transaction.judged or transaction).response_time_us
 
 
 def _evidence(result: RunResult) -> str:
@@ -218,7 +228,9 @@ def _evidence(result: RunResult) -> str:
         f"- {count_text(d.planned)} planned, {count_text(d.started)} started ({count_text(d.late)} late), "
         f"{count_text(d.dropped)} dropped, {count_text(d.missed)} missed, {count_text(d.lost)} lost."
     )
-    return "\n".join(lines + [f"- {sentence(finding.text)}" for finding in result.evidence.findings[:10]])
+    findings = result.evidence.findings
+    lines += [f"- {sentence(finding.text)}" for finding in findings[:FINDINGS_MAX]]
+    return "\n".join([*lines, *_more(len(findings), FINDINGS_MAX, "finding")])
 
 
 def _configuration(result: RunResult) -> str:
@@ -229,8 +241,10 @@ def _configuration(result: RunResult) -> str:
     if plan.model == "open":
         load = f"up to {rate_text(peak)}, at most {count_text(plan.max_in_flight)} in flight"
     data = ", ".join(
-        f"{escape(d.name)} ({count_text(d.rows)} rows, {_code(d.sha256[:12])})" for d in result.datasets[:10]
+        f"{escape(d.name)} ({count_text(d.rows)} rows, {_code(d.sha256[:12])})" for d in result.datasets[:DATASETS_MAX]
     )
+    if len(result.datasets) > DATASETS_MAX:
+        data += f" and {plural(len(result.datasets) - DATASETS_MAX, 'more dataset')}"
     rows = [
         ("Run", f"`{_code(result.run_id)}`, {escape(result.started_at)}, {seconds_text(result.duration_s)}"),
         ("Load", f"{load}, {plural(len(plan.phases), 'phase')}, seed {plan.seed}"),
@@ -246,6 +260,15 @@ def _configuration(result: RunResult) -> str:
     ]  # fmt: skip
     return "\n".join(
         ["### Configuration", "", "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows if text)]
+    )
+
+
+def _more(count: int, shown: int, one: str, many: str | None = None) -> list[str]:
+    """Return the line that says how many are not told here and where they are; none where all are told."""
+    return (
+        [f"- and {plural(count - shown, f'more {one}', many and f'more {many}')} in report.html"]
+        if count > shown
+        else []
     )
 
 

@@ -11,7 +11,7 @@ from loadproof_report import scope
 from loadproof_report.measured import Measured, holds, is_latency, read
 from loadproof_report.result import RuleResult
 from loadproof_report.rundata import RunData
-from loadproof_report.text import clock_text, rate_text
+from loadproof_report.text import clock_text, plural, rate_text
 from loadproof_report.windows import WindowSource
 
 WINDOW_S = 10
@@ -45,7 +45,7 @@ def with_onsets(data: RunData, results: Sequence[RuleResult], load: Mapping[int,
         users = users_at(data.plan, found)
         at = f"since {clock_text(found)}"
         if users:
-            at += f", with {users:,} users"
+            at += f", with {plural(users, 'user')}"
         elif rate:
             at += f", from an offered load of {rate_text(rate)} on"
         detail = f"{result.detail}; {at}" if result.detail else at

@@ -87,6 +87,16 @@ class RuleResult(Model):
         parts = (self.transaction, self.step and f"step {self.step}", self.phase and f"phase {self.phase}")
         return ", ".join(part for part in parts if part)
 
+    @property
+    def waived(self) -> bool:
+        """Return whether it is broken and a waiver lets it pass."""
+        return self.status == "failed" and self.waiver is not None and self.waiver.active
+
+    @property
+    def broken_text(self) -> str:
+        """Return what is broken in a few words: `Checkout, step Pay: error_rate <= 1%`."""
+        return f"{self.scope}: {self.require}" + (" (waived)" if self.waived else "")
+
 
 class Risk(Model):
     """Something the release meeting should hear. A `note` never changes the decision."""
@@ -272,7 +282,10 @@ class EventResult(Model):
 
 
 class RunResult(Model):
-    """Everything known about a run, and what it means. `run_schema` is spelled `schema` in JSON."""
+    """Everything known about a run, and what it means. `run_schema` is spelled `schema` in JSON.
+
+    `events` are the first 2,000 of `events_total`, without those of logs where there are more.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
@@ -307,6 +320,7 @@ class RunResult(Model):
     health: tuple[HealthInterval, ...] = ()
     counters: dict[str, int] = Field(default_factory=dict)
     events: tuple[EventResult, ...] = ()
+    events_total: Count = 0
     warnings: tuple[str, ...] = ()
     percentile_error_bound: float = ERROR_BOUND
 

@@ -5,6 +5,7 @@ A risk of severity `high` or `medium` turns GO into GO WITH RISK; a `note` does 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from loadproof_report.degradation import first_step
@@ -34,6 +35,9 @@ _ADVICE = {
 _DROPPED = "Find where response time begins to climb with load; raise max_in_flight only on purpose."
 _SLOW = "Find what {place} waits for at this load (pools, locks, queries, downstream calls){since}."
 _HELD_BACK = "Find what holds the load back: a target that answers slowly, too few users, or a plan that asks for less."
+_NO_DATA = "Run longer or with more load, until the rule has samples enough; or drop the rule openly."
+_NO_BASELINE = "Set a baseline that can be compared (`loadproof baseline set RUN`), and run again."
+_BAD_STATUS = re.compile(r"found status [45]\d\d")
 _NOBODY_THERE = "Check that the target runs and that its address is right: none of these transactions succeeded."
 
 
@@ -63,10 +67,17 @@ def mitigation_for(transaction: TransactionResult) -> str:
     """Return what to try first, from the transaction's most frequent error; "" without errors."""
     if not transaction.errors:
         return ""
-    category = transaction.errors[0].category
-    if category == "connect" and transaction.failed == transaction.count:
+    first = transaction.errors[0]
+    if first.category == "connect" and transaction.failed == transaction.count:
         return _NOBODY_THERE
-    return _ADVICE.get(category, "")
+    if first.category == "check" and _BAD_STATUS.search(first.message):
+        return _ADVICE["http_status"]
+    return _ADVICE.get(first.category, "")
+
+
+def no_data_advice(rule: RuleResult) -> str:
+    """Return what gives a rule without data some: a baseline where it wants one, else more samples."""
+    return _NO_BASELINE if rule.limit is None and "baseline" in rule.require else _NO_DATA
 
 
 def mitigation_of(rule: RuleResult, transaction: TransactionResult | None) -> str:
@@ -92,26 +103,30 @@ def slow_step(transaction: TransactionResult) -> StepResult | None:
 
 
 def _small_but_dangerous(transactions: Sequence[TransactionResult]) -> list[Risk]:
-    everyone = sum(t.count for t in transactions)
-    failed = sum(t.failed for t in transactions)
+    parts = [t.judged or t for t in transactions]
+    everyone = sum(part.count for part in parts)
+    failed = sum(part.failed for part in parts)
     share_of_all = failed / everyone if everyone else 0.0
     out = []
-    for transaction in transactions:
+    for transaction, part in zip(transactions, parts, strict=True):
         limit = FAILURE_SHARE_MAX.get(transaction.criticality)
-        if limit is None or not transaction.count or transaction.failed < FAILURES_MIN:
+        if limit is None or not part.count or part.failed < FAILURES_MIN:
             continue
-        share = transaction.failed / transaction.count
+        share = part.failed / part.count
         if share <= limit:
             continue
         hidden = share_of_all < GLOBAL_FINE and share > 2 * share_of_all
         text = (
-            f"{transaction.name} ({transaction.criticality}) failed {count_text(transaction.failed)} of "
-            f"{count_text(transaction.count)} times ({share_text(share)})"
+            f"{transaction.name} ({transaction.criticality}) failed {count_text(part.failed)} of "
+            f"{plural(part.count, 'time')} ({share_text(share)})"
         )
         text += f", although only {share_text(share_of_all)} of all transactions failed." if hidden else "."
         first = transaction.errors[0] if transaction.errors else None
         evidence = (
-            f"{first.step or 'outside any step'}: {first.message}, {count_text(first.count)} times" if first else ""
+            f"{first.step or 'outside any step'}: {first.message}, {plural(first.count, 'time')}"
+            f"{' with warm-up' if transaction.judged else ''}"
+            if first
+            else ""
         )
         out.append(
             Risk(
@@ -138,7 +153,7 @@ def _rules(transactions: Sequence[TransactionResult], rules: Sequence[RuleResult
         if waiver is not None and rule.status == "failed" and waiver.active:
             text = (
                 f"{rule.scope} broke {rule.require}, waived until {waiver.until} by "
-                f"{waiver.owner or 'nobody named'}: {waiver.reason}"
+                f"{waiver.owner or 'nobody named'}: {waiver.reason.rstrip('.')}."
             )
             out.append(_risk("waiver", "medium", text, rule, criticality, mitigation))
         elif waiver is not None and not waiver.active:
@@ -149,7 +164,7 @@ def _rules(transactions: Sequence[TransactionResult], rules: Sequence[RuleResult
             out.append(_risk("warn_failed", "medium", text, rule, criticality, mitigation))
         if rule.severity == "warn" and rule.status == "no_data":
             text = f"The warning {rule.require} on {rule.scope} had no data: {rule.detail}."
-            out.append(_risk("warn_no_data", "medium", text, rule, criticality, "Run longer, or drop the rule."))
+            out.append(_risk("warn_no_data", "medium", text, rule, criticality, no_data_advice(rule)))
     if not any(rule.severity == "block" for rule in rules):
         text = "No blocking rule was set, so nothing was promised and nothing is proven."
         out.append(

@@ -12,7 +12,7 @@ from loadproof_report import scope
 from loadproof_report.baseline import NO_BASELINE, Baselines, Judged
 from loadproof_report.measured import Reading, holds, is_latency, measure, read
 from loadproof_report.result import RuleResult, RuleStatus, Waived
-from loadproof_report.text import clock_text, plural, share_text, value_text
+from loadproof_report.text import clock_text, plural, share_text, value_beside, value_text
 from loadproof_report.windows import WindowSource
 
 WORDS = {"<=": "at most", "<": "less than", ">=": "at least", ">": "more than"}
@@ -153,7 +153,7 @@ class _Evaluator:
                 status = "no_data" if judged == "unclear" else judged
             if self._undecided(criterion, reading, kept=kept):
                 status = "no_data"
-        shown = "failed" if reading.beyond else value_text(reading.value, criterion.unit)
+        shown = "failed" if reading.beyond else value_beside(reading.value, limit, criterion.unit)
         waiver = self._waived(rule)
         late_enough = rule.abort_after_ns is not None and self._now_ns >= rule.abort_after_ns
         return RuleResult(

@@ -9,6 +9,10 @@ from loadproof_report.text import clock_text, count_text, plural, rate_text, sha
 
 STORIES_MAX = 50
 PER_TRANSACTION_MAX = 3
+AGENTS_SHOWN = 8
+"""Agents named with a failure, those that saw most of it; run.json has up to 64."""
+ONE_AGENT_SHARE = 0.9
+"""From this share of a failure on, one agent of several is named as where it comes from."""
 GRAVITY = {"critical": 8, "high": 4, "normal": 2, "low": 1}
 """Weight of a transaction's criticality wherever things are put in order."""
 
@@ -45,16 +49,15 @@ def _story(transaction: TransactionResult, error: ErrorResult) -> Story:
         where += f" ({error.endpoint})"
     load = f", when the offered load was {rate_text(error.load_per_s)}" if error.load_per_s else ""
     text = (
-        f"{transaction.name} failed {count_text(error.count)} of {count_text(transaction.count)} times "
+        f"{transaction.name} failed {count_text(error.count)} of {plural(transaction.count, 'time')} "
         f"({share_text(share)}) {where}: {error.message or error.category}. "
         f"First seen at {clock_text(error.first_seen_s)}{load}; last at {clock_text(error.last_seen_s)}."
     )
     if not_reached:
         steps = ", ".join(f"{name} ({count_text(count)})" for name, count in not_reached.items())
-        text += f" Steps not reached because of failures before them: {steps}."
-    if len(error.agents) == 1 and len(error.samples) > 1:
-        what = "All of them" if error.agents_complete else "All samples kept, perhaps not all of them,"
-        text += f" {what} come from agent {error.agents[0]}."
+        text += f" Steps not reached because of failures there: {steps}."
+    if error.count > 1 and (alone := _one_agent(error)):
+        text += f" {alone}"
     return Story(
         transaction=transaction.name,
         criticality=transaction.criticality,
@@ -74,12 +77,47 @@ def _story(transaction: TransactionResult, error: ErrorResult) -> Story:
     )
 
 
+def _one_agent(error: ErrorResult) -> str:
+    """Return the sentence about the agent that (almost) all failures come from, "" where there is none such."""
+    if len(error.agents) == 1:
+        if not error.agents_complete:
+            return f"All samples kept, perhaps not all of them, come from agent {error.agents[0]}."
+        return f"All of them come from agent {error.agents[0]}."
+    most, count = next(iter(error.agent_failures.items()), ("", 0))
+    if count < ONE_AGENT_SHARE * error.count:
+        return ""
+    return f"{count_text(count)} of them come from agent {most}."
+
+
+def agents_text(error: ErrorResult) -> str:
+    """Return which agents saw a failure and how often, those that saw most of it first; "" where nobody is known."""
+    if not error.agents:
+        return ""
+    if not error.agent_failures:
+        kept = f"{', '.join(error.agents[:AGENTS_SHOWN])}{_more(len(error.agents) - AGENTS_SHOWN)}"
+        return f"all from {kept}" if error.agents_complete else f"kept samples (not all there were) from {kept}"
+    if error.agents_complete and len(error.agents) == 1:
+        return f"all from {error.agents[0]}"
+    shown = list(error.agent_failures.items())[:AGENTS_SHOWN]
+    told = ", ".join(f"{agent} ({count_text(count)})" for agent, count in shown)
+    unknown = max(0, error.count - sum(error.agent_failures.values()))
+    told += _more(len(error.agent_failures) - AGENTS_SHOWN)
+    return f"from {told}" + (f"; {count_text(unknown)} from agents that are not listed" if unknown else "")
+
+
+def _more(count: int) -> str:
+    return f" and {plural(count, 'more agent')}" if count > 0 else ""
+
+
 def _knock_on(transaction: TransactionResult, error: ErrorResult) -> dict[str, int]:
     names = [step.name for step in transaction.steps]
     if error.step not in names:
         return {}
-    later = transaction.steps[names.index(error.step) + 1 :]
-    return {step.name: step.not_reached for step in later if step.not_reached}
+    at = names.index(error.step)
+    later = transaction.steps[at + 1 :]
+    ended = later[0].not_reached - transaction.steps[at].not_reached if later else 0
+    # Failures of earlier steps, and soft checks, which end nothing, kept nobody from here.
+    return {step.name: min(step.not_reached, ended) for step in later if min(step.not_reached, ended) > 0}
 
 
 def first_failing_step(transaction: TransactionResult) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import functools
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from loadproof.histogram import Histogram
 from loadproof.metrics import MergedState
+from loadproof.metrics.by_agent import merge_agents
 from loadproof.metrics.delta import ErrorKey, ErrorStats, Sample
 from loadproof.plan.model import NS_PER_S, TransactionPlan
 from loadproof_report.result import (
@@ -236,6 +238,10 @@ def _error(entries: list[tuple[ErrorKey, ErrorStats]], load_at: Mapping[int, flo
     last = max(stats.last_ns for _, stats in entries)
     kept = sorted((sample for _, stats in entries for sample in stats.samples), key=lambda s: (s.rank, s.k, s.agent_id))
     count = sum(stats.count for _, stats in entries)
+    by_agent = functools.reduce(merge_agents, (stats.agents for _, stats in entries))
+    failures: Counter[str] = Counter()
+    for agent_id, n in by_agent.items():
+        failures[clean(agent_id)] += n
     return ErrorResult(
         category=key.category,
         message=clean(key.message),
@@ -245,8 +251,9 @@ def _error(entries: list[tuple[ErrorKey, ErrorStats]], load_at: Mapping[int, flo
         first_seen_s=round(first / NS_PER_S, 3),
         last_seen_s=round(last / NS_PER_S, 3),
         phases=tuple(sorted({clean(error.phase) for error, _ in entries})),
-        agents=tuple(sorted({clean(sample.agent_id) for sample in kept})),
-        agents_complete=len(kept) == count,
+        agents=tuple(sorted({*failures, *(clean(sample.agent_id) for sample in kept)})),
+        agents_complete=sum(failures.values()) == count or len(kept) == count,
+        agent_failures=dict(sorted(failures.items(), key=lambda item: (-item[1], item[0]))),
         load_per_s=load_at.get(first // NS_PER_S),
         samples=tuple(_sample(sample) for sample in kept[:SAMPLES_MAX]),
     )

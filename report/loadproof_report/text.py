@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 NAME_CHARS_MAX = 200
 TEXT_CHARS_MAX = 4_000
@@ -36,9 +37,9 @@ def seconds_text(seconds: float | None) -> str:
 
 def clock_text(seconds: float) -> str:
     """Return an offset in the run as `m:ss` or `h:mm:ss`, with a minus before the start."""
-    if seconds < 0:
+    if seconds <= -1:
         return f"−{clock_text(-seconds)}"
-    whole = int(min(seconds, SECONDS_MAX))
+    whole = max(0, int(min(seconds, SECONDS_MAX)))
     hours, rest = divmod(whole, 3600)
     minutes, second = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{second:02d}" if hours else f"{minutes}:{second:02d}"
@@ -90,6 +91,25 @@ def value_text(value: float | None, unit: str) -> str:
     return count_text(value)
 
 
+_SCALES = {"ratio": (100.0, " %"), "per_s": (1.0, "/s"), "number": (1.0, "")}
+
+
+def value_beside(value: float | None, other: float | None, unit: str) -> str:
+    """Return a value as `value_text` does, with as many digits as it takes to tell it from `other`."""
+    text = value_text(value, unit)
+    if value is None or other is None or value == other or text != value_text(other, unit):
+        return text
+    if unit == "us":
+        scale, suffix = (1.0, " µs") if value < 1_000 else (1e-3, " ms") if value < 1_000_000 else (1e-6, " s")
+    else:
+        scale, suffix = _SCALES[unit]
+    for digits in range(1, 10):
+        mine, theirs = f"{value * scale:,.{digits}f}", f"{other * scale:,.{digits}f}"
+        if mine != theirs:
+            return mine + suffix
+    return text
+
+
 def bytes_text(size: float) -> str:
     """Return a size in bytes with a binary unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -115,6 +135,17 @@ def times_text(count: int) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Return the count with its noun: `1 rule`, `3 rules`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def some(names: Sequence[str], shown: int) -> str:
+    """Return the first `shown` names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def were(count: int) -> str:
+    """Return `was` for one, `were` for any other number."""
+    return "was" if count == 1 else "were"
 
 
 def clean(text: str, limit: int = NAME_CHARS_MAX, *, keep_lines: bool = False) -> str:

@@ -108,7 +108,17 @@ def decide(facts: Facts) -> tuple[Verdict, tuple[RuleResult, ...]]:
         decision = "GO"
         reasons = _go(facts, rules)
     told = in_order([*blockers(facts.transactions, [*broken, *no_data], facts.evidence.findings), *kept])
-    return Verdict(decision=decision, reasons=tuple(reasons[:REASONS_MAX]), risks=told), rules
+    return Verdict(decision=decision, reasons=_bounded(reasons), risks=told), rules
+
+
+def _bounded(reasons: Sequence[str]) -> tuple[str, ...]:
+    more = len(reasons) - REASONS_MAX
+    if more <= 0:
+        return tuple(reasons)
+    return (
+        *reasons[: REASONS_MAX - 1],
+        f"{more + 1} more reasons are told with the rules, the risks and the evidence.",
+    )
 
 
 def _breaks(rule: RuleResult) -> bool:
@@ -148,9 +158,11 @@ def rule_sentence(rule: RuleResult) -> str:
     if rule.observed is None:
         text = f"{name} did not serve enough users{within}: {rule.require} was required, and {rule.detail}"
     elif rule.metric == "success_rate":
-        text = f"{name} succeeded only {rule.observed_text} of the time{within}; {rule.limit_text} was required"
+        how = f"succeeded only {rule.observed_text} of the time" if rule.observed > 0 else "never succeeded"
+        text = f"{name} {how}{within}; {rule.limit_text} was required"
     elif rule.metric == "error_rate":
-        text = f"{name} failed {rule.observed_text} of the time{within}; {rule.limit_text} was required"
+        how = f"failed {rule.observed_text} of the time" if rule.observed < 1 else "failed every time"
+        text = f"{name} {how}{within}; {rule.limit_text} was required"
     elif is_latency(rule.metric):
         measure = "service time" if rule.measure == "service" else "response time"
         which = {"mean": "mean", "max": "longest"}.get(rule.metric, rule.metric)
@@ -197,7 +209,8 @@ def _most_failures(transaction: TransactionResult) -> str:
     step = f" at the step {error.step}" if error.step else ""
     at = f", first at {clock_text(error.first_seen_s)}"
     at += f" with an offered load of {rate_text(error.load_per_s)}" if error.load_per_s else ""
-    most = "The failures" if error.count == transaction.failed else "Most failures"
+    most = "Most failures" if 2 * error.count > transaction.failed else "The most frequent failures"
+    most = "The failures" if error.count == transaction.failed else most
     return f"{most} of {transaction.name} happened{step}: {error.message} ({plural(error.count, 'time')}{at})."
 
 
@@ -208,8 +221,10 @@ def _target_down(transactions: Sequence[TransactionResult]) -> str:
         return ""
     errors = sorted((error for t in transactions for error in t.errors), key=lambda error: -error.count)
     why = f", most with: {errors[0].message}" if errors else ""
-    part = f"all {count_text(failed)}" if failed == everyone else f"{count_text(failed)} of {count_text(everyone)}"
-    return f"The target did not work: {part} transactions failed{why}."
+    part = f"{count_text(failed)} of {plural(everyone, 'transaction')}"
+    if failed == everyone:
+        part = f"all {plural(failed, 'transaction')}" if failed > 1 else "the only transaction"
+    return f"The target did not work: {part} failed{why}."
 
 
 def _not_proven(
@@ -243,14 +258,15 @@ def _with_risk(facts: Facts, rules: Sequence[RuleResult], risks: Sequence[Risk])
 def _go(facts: Facts, rules: Sequence[RuleResult]) -> list[str]:
     blocking = [r for r in rules if r.severity == "block"]
     many = "The blocking rule holds" if len(blocking) == 1 else f"All {len(blocking)} blocking rules hold"
-    done = plural(facts.delivery.completed, "transaction")
-    reasons = [f"{many} over {done}, and the evidence is sound."]
-    failed = sum(t.failed for t in facts.transactions)
+    parts = [t.judged or t for t in facts.transactions]
+    done, failed = sum(part.count for part in parts), sum(part.failed for part in parts)
+    aside = ", warm-up left out" if any(t.judged for t in facts.transactions) else ""
+    reasons = [f"{many} over {plural(done, 'transaction')}{aside}, and the evidence is sound."]
     if failed:
-        share = share_text(failed / max(1, facts.delivery.completed))
+        share = share_text(failed / max(1, done))
         reasons.append(f"{plural(failed, 'transaction')} failed ({share}), within what the rules allow.")
     else:
-        reasons.append("No transaction failed.")
+        reasons.append(f"No transaction failed{aside}.")
     delivery = facts.delivery
     reasons.append(
         f"{count_text(delivery.started)} of {count_text(delivery.planned)} planned starts were made"

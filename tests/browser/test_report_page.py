@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stored_runs
-from loadproof_report import render_html
+from loadproof.plan.model import NS_PER_S, ArrivalPhase
+from loadproof_report import build_result, render_html
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -90,6 +92,43 @@ async def test_the_page_fits_its_screen_and_draws_every_chart(page_of: Open, con
     assert await page.evaluate(f"{table}.scrollWidth <= {table}.clientWidth")
     assert await page.locator(".chart canvas").count() == 6
     assert page.troubles == []
+
+
+TEXTS = """() => {
+  window.texts = [];
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...more) {
+    const chart = this.canvas.closest(".chart")?.id, end = x + this.measureText(text).width;
+    if (this.textAlign === "left") window.texts.push([chart, y, x, end, text]);
+    return write.call(this, text, x, y, ...more);
+  };
+}"""
+"""Notes what charts write from left to right, the names of phases: chart, row, from, to, text."""
+
+
+async def test_names_of_phases_do_not_run_into_each_other(browser: Any, tmp_path: Path) -> None:
+    """A short warm-up is named in short, or not at all where not even that fits; a long phase always is."""
+    phases = (
+        ArrivalPhase("a phase with a long name", 20_000, 20_000, 2 * NS_PER_S),
+        ArrivalPhase("warm", 20_000, 20_000, 8 * NS_PER_S, warmup=True),
+        ArrivalPhase("peak", 30_000, 30_000, 60 * NS_PER_S),
+    )
+    run = stored_runs.Story(phases=phases).build_run()
+    file = tmp_path / "report.html"
+    file.write_text(render_html(build_result(run, today="2026-11-23")), encoding="utf-8")
+    page = await (await browser.new_context(viewport={"width": 900, "height": 900})).new_page()
+    await page.add_init_script(f"({TEXTS})()")
+    await page.goto(file.as_uri())
+    await page.wait_for_selector("html[data-ready=yes]")
+    texts = await page.evaluate("texts")
+    assert "peak" in {text for *_, text in texts}
+    assert "a phase with a long name" not in {text for *_, text in texts}
+    rows: dict[tuple[str, float], set[tuple[float, float]]] = {}
+    for chart, y, left, right, _text in texts:
+        rows.setdefault((chart, y), set()).add((left, right))
+    for spans in rows.values():
+        for (_, right), (left, _) in pairwise(sorted(spans)):
+            assert right <= left
 
 
 async def test_text_has_enough_contrast_in_both_schemes(page_of: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from controller_runs import closed_plan, listening, open_plan, request_for
 from fake_agent import FakeAgent
-from loadproof.metrics import MergedState
+from loadproof.metrics import Delta, ErrorKey, ErrorStats, MergedState
 from loadproof.plan import ArrivalSchedule
 from loadproof_controller import checkpointing
 from loadproof_controller.errors import RunLogError
@@ -43,6 +44,31 @@ async def test_a_run_of_two_agents_ends_in_data_that_holds_every_arrival(tmp_pat
     assert agents[0].kinds()[:4] == ["welcome", "prepare", "setup", "lease"]
     assert "setup" not in agents[1].kinds()
     assert agents[0].acked == 1
+
+
+class FailingAgent(FakeAgent):
+    """One for which every arrival fails, and that says another agent saw it."""
+
+    def delta_of(self, ks: Iterable[tuple[int, int, int, int]], latency_us: int = 5_000) -> Delta:
+        """Return the delta, with a failure for each arrival."""
+        arrivals = list(ks)
+        delta = super().delta_of(arrivals, latency_us)
+        key = ErrorKey("Search", "", "", "timeout", "no answer", "load")
+        delta.errors[key] = ErrorStats(len(arrivals), 0, 1, [], {"somebody": 1})
+        return delta
+
+
+async def test_failures_are_counted_by_the_agent_that_reported_them(tmp_path: Path) -> None:
+    """Each agent's own, whatever it says of others; the log reads back alike."""
+    async with listening() as service, AsyncExitStack() as stack:
+        for name in ("a", "b"):
+            service.expect_local(name, name)
+            await stack.enter_async_context(FailingAgent(service.address, name, name).attached())
+        async with asyncio.timeout(20):
+            data = await service.run(request_for(open_plan(), tmp_path, agents_wanted=2))
+    (stats,) = data.merged.errors.values()
+    assert (set(stats.agents), sum(stats.agents.values())) == ({"a", "b"}, stats.count)
+    assert replay(tmp_path / "run.log").merged.errors == data.merged.errors
 
 
 async def test_shards_are_dealt_by_workers_and_measured_capacity(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from markupsafe import escape
 
 import stored_runs
 from loadproof_controller.run_store import RunEntry
@@ -155,6 +156,37 @@ async def test_a_run_waits_is_listed_and_is_stopped(up: WebHouse) -> None:
     assert (await _ask(up, "POST", f"{path}/stop", "viewer", json={}))[0] == 403
     assert (await _ask(up, "POST", f"{path}/stop", json={"immediate": "yes"}))[0] == 422
     assert (await _ask(up, "POST", f"{path}/stop", json={"immediate": True}))[0] == 204
+
+
+RARE_RULE = """
+[[rules]]
+transaction = "Buy"
+require = "p99.9 <= 1s"
+"""
+WARNED = {
+    "suite/loadproof.toml": '[suite]\nmodule = "suite.py"\n'
+    '[profiles.smoke]\narrivals = [{ rate = "1/s", for = "5s" }]\n' + RARE_RULE,
+    "suite/suite.py": "from loadproof import Suite\n"
+    'suite = Suite("Shop", base_url="http://127.0.0.1:1")\n'
+    '@suite.transaction("Buy")\nasync def buy(user):\n    await user.http.get("/")\n',
+}  # fmt: skip
+
+
+async def test_an_uploaded_suite_gets_the_warnings_of_check(up: WebHouse) -> None:
+    """A rule that can have no data: the answer, the run and its page say it in the words of the command line."""
+    for files in (WARNED, {name.removeprefix("suite/"): text for name, text in WARNED.items()}):
+        status, taken = await _ask(up, "POST", "/runs", data=_form(zipped(files), wait_for_agents_s="60"))
+        assert status == 201
+        (warning,) = taken["warnings"]
+        assert warning.startswith("loadproof.toml:6: ")
+        assert "p99.9" in warning
+        assert "the rule has no data there" in warning
+        _, run = await _ask(up, "GET", f"/runs/{taken['run_id']}", "viewer")
+        assert run["warnings"] == taken["warnings"]
+        async with browser_of(up, "viewer") as session, session.get(f"/runs/{taken['run_id']}") as answer:
+            page = await answer.text()
+        assert escape(warning.splitlines()[0]) in page
+        await _ask(up, "POST", f"/runs/{taken['run_id']}/stop", json={"immediate": True})
 
 
 async def test_reports_in_every_format_and_baselines(up: WebHouse) -> None:

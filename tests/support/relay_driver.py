@@ -4,42 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadproof.metrics import CodecError, Delta, Sums, decode_delta, encode_delta, merge_deltas, series_totals, sums_of
+from loadproof.metrics import Delta, merge_deltas
 from loadproof_agent import records as r
 from loadproof_agent.relay import events as e
 from loadproof_agent.relay import records as rr
 from loadproof_agent.relay.machine import RelayLimits, RelayMachine
+from loadproof_agent.relay.process import counted, read_delta, write_delta
 
 S = 1_000_000_000
 RUN = "run-1"
 
 
-def read(data: bytes) -> Delta | None:
-    """Return a delta, None when it can't be read."""
-    try:
-        return decode_delta(data)
-    except CodecError:
-        return None
-
-
-def counted(delta: Delta) -> Sums:
-    """Return what a delta counts."""
-    return sums_of(series_totals(delta))
-
-
 class RelayDriver:
     """A relay that is attached, a clock that tests move, and everything it ever wanted."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, delta_version: int = 1, **limits: Any) -> None:
         self.now = 100 * S
         hello = rr.RelayHello(1, 1, "layout", "r", 9)
         self.machine: RelayMachine[Delta] = RelayMachine(
-            hello, decode=read, merge=merge_deltas, encode=encode_delta, sums=counted, limits=RelayLimits(**limits)
+            hello, decode=read_delta, merge=merge_deltas, encode=write_delta, sums=counted, limits=RelayLimits(**limits)
         )
         self.did: list[e.Instruction] = []
         self.links: dict[str, int] = {}
         self.feed(e.UplinkOpened())
-        self.feed(e.Heard(rr.RelayWelcome(1)))
+        self.feed(e.Heard(rr.RelayWelcome(1, delta_version=delta_version)))
 
     def feed(self, event: e.Event, after_s: float = 0) -> list[e.Instruction]:
         """Let `after_s` go by, feed `event`, return the instructions."""

@@ -266,7 +266,7 @@ class _Builder:
             detail=f"{message} after {failed} tries",
         )
         key = ErrorKey(flow.name, step, endpoint, category, message, phase)  # type: ignore[arg-type]
-        delta.errors[key] = ErrorStats(failed, at, at + 500_000_000, [sample])
+        delta.errors[key] = ErrorStats(failed, at, at + 500_000_000, [sample], {sample.agent_id: failed})
 
 
 def agent(number: int, **changes: object) -> AgentInfo:

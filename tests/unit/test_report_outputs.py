@@ -221,6 +221,19 @@ def test_junit_says_when_the_evidence_is_unsound() -> None:
     assert root.find("testsuite[@name='evidence']/testcase/error") is not None
 
 
+def test_junit_fails_when_a_rule_stopped_the_run() -> None:
+    """NO-GO, though that rule holds by the end: no reader of this file alone may take it for a pass."""
+    data = stored_runs.Story(rules=stored_runs.standard_rules()).build_run()
+    data.status, data.aborted_by = "aborted", "rule"
+    data.abort_reason = "the rule 'p95 <= 1s' on Checkout is broken: 2 s"
+    result = build_result(data, today=stored_runs.STARTED_AT[:10])
+    assert (result.verdict.decision, {rule.status for rule in result.rules}) == ("NO_GO", {"passed"})
+    root = ET.fromstring(render_junit(result))
+    (failure,) = root.iter("failure")
+    assert failure.get("message") == data.abort_reason
+    assert root.get("failures") == "1"
+
+
 def test_junit_is_well_formed_with_hostile_names(hostile: RunResult) -> None:
     """Control characters and markup in names never break the XML."""
     root = ET.fromstring(render_junit(hostile))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from loadproof.metrics import DENSE_VERSION, Sums, add_sums
+from loadproof.metrics import Sums, add_sums
 from loadproof_agent import records as r
 from loadproof_agent.config import NS_PER_MS, NS_PER_S
 from loadproof_agent.relay import events as e
@@ -55,19 +55,18 @@ class _OnItsWay:
 class RelayMachine(Generic[P]):
     """Decides what a relay does. `P` is a delta, or whatever a simulation counts with.
 
-    `decode` reads a child's block (None: it can't be read), `merge` adds payloads, `encode` makes bytes of one,
-    `encode_dense` for a controller that reads version 2 of deltas, `sums` says what a payload counts,
-    `started` how many arrivals or iterations began in it.
+    `decode` reads the block of a child of that id (None: it can't be read), `merge` adds payloads, `encode` makes
+    bytes of one for a controller that reads deltas up to that version, `sums` says what a payload counts, `started` how
+    many arrivals or iterations began in it.
     """
 
     def __init__(
         self,
         hello: rr.RelayHello,
         *,
-        decode: Callable[[bytes], P | None],
+        decode: Callable[[bytes, str], P | None],
         merge: Callable[[Sequence[P]], P],
-        encode: Callable[[P], bytes],
-        encode_dense: Callable[[P], bytes] | None = None,
+        encode: Callable[[P, int], bytes],
         sums: Callable[[P], Sums],
         started: Callable[[P], int] | None = None,
         limits: RelayLimits | None = None,
@@ -77,8 +76,7 @@ class RelayMachine(Generic[P]):
         self.up: Up = "down"
         self.children: dict[Key, Child[P]] = {}
         self._links: dict[int, Child[P]] = {}
-        self._decode, self._merge, self._sums, self._started = decode, merge, sums, started
-        self._encode, self._encode_dense = encode, encode_dense or encode
+        self._decode, self._merge, self._encode, self._sums, self._started = decode, merge, encode, sums, started
         self._delta_version = 1
         self._on_its_way: _OnItsWay | None = None
         self._number = 0
@@ -178,7 +176,7 @@ class RelayMachine(Generic[P]):
         where = block.ranges[0]
         if not child.takes(where.from_seq, where.to_seq):
             return
-        payload = self._decode(block.delta)
+        payload = self._decode(block.delta, child.agent_id)
         counted = Sums() if payload is None else self._sums(payload)
         started = self._started(payload) if payload is not None and self._started is not None else None
         child.held.append(Held(where.from_seq, where.to_seq, block.delta, payload, counted, started))
@@ -319,8 +317,7 @@ class RelayMachine(Generic[P]):
             ranges.append(rr.RelayedRange(*child.key, held[0].from_seq, held[-1].to_seq, *counted, started))
         blocks = [block for _child, held in parts for block in held]
         payloads = [block.payload for block in blocks if block.payload is not None]
-        encode = self._encode_dense if self._delta_version >= DENSE_VERSION else self._encode
-        data = blocks[0].data if len(blocks) == 1 else encode(self._merge(payloads))
+        data = blocks[0].data if len(blocks) == 1 else self._encode(self._merge(payloads), self._delta_version)
         block = rr.RelayBlock(parts[0][0].run_id, self._number, tuple(ranges), data)
         self._on_its_way = _OnItsWay(block, now_ns, [child.key for child, _held in parts])
         self._send(block)

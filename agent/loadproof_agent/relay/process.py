@@ -10,10 +10,21 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from loadproof.histogram import LAYOUT_ID
-from loadproof.metrics import CodecError, Delta, Sums, decode_delta, encode_delta, merge_deltas, series_totals, sums_of
+from loadproof.metrics import (
+    AGENTS_VERSION,
+    DENSE_VERSION,
+    CodecError,
+    Delta,
+    Sums,
+    attribute,
+    decode_delta,
+    encode_delta,
+    merge_deltas,
+    series_totals,
+    sums_of,
+)
 from loadproof.trust import CONTROLLER_NAME, Token
 from loadproof_agent import events as ae
 from loadproof_agent.attached import join, supervise
@@ -44,12 +55,19 @@ class RelayOptions:
     listen: str
 
 
-def read_delta(data: bytes) -> Delta | None:
-    """Return a child's delta, None when it can't be read: that is for the controller to judge."""
+def read_delta(data: bytes, agent_id: str) -> Delta | None:
+    """Return the delta of the child `agent_id`, None when it can't be read: that is for the controller to judge."""
     try:
-        return decode_delta(data)
+        delta = decode_delta(data)
     except CodecError:
         return None
+    attribute(delta, agent_id)
+    return delta
+
+
+def write_delta(delta: Delta, version: int) -> bytes:
+    """Return a delta as bytes for a controller that reads versions up to `version`."""
+    return encode_delta(delta, dense=version >= DENSE_VERSION, agents=version >= AGENTS_VERSION)
 
 
 def merge(deltas: Sequence[Delta]) -> Delta:
@@ -81,8 +99,7 @@ class Relay:
             socket.gethostname(), member.identity,
         )  # fmt: skip
         self._machine: RelayMachine[Delta] = RelayMachine(
-            hello, decode=read_delta, merge=merge, encode=encode_delta, encode_dense=partial(encode_delta, dense=True),
-            sums=counted, started=started,
+            hello, decode=read_delta, merge=merge, encode=write_delta, sums=counted, started=started,
         )  # fmt: skip
         self._uplink = Uplink(
             (member.address,), on_event=self._linked, limits=UPLINK_LIMITS, credentials=member.credentials,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadproof.metrics import Block, CodecError, RunningTotals, add_sums, decode_block, sums_of
+from loadproof.metrics import Block, CodecError, RunningTotals, add_sums, attribute, decode_block, sums_of
 from loadproof_controller.errors import HostileData
 from loadproof_controller.hostile import DeltaCheck
 from loadproof_controller.machine import RunMachine
@@ -59,4 +59,9 @@ def checked_block(block: RelayBlock, check: DeltaCheck, elapsed_ns: int) -> Bloc
     started = sum(part.started for part in delta.rest.delivery.values())
     if len(began) == len(block.ranges) and sum(began) != started:
         raise HostileData("a relay's block holds other starts than its agents'")
+    agents = {where.agent_id for where in block.ranges}
+    if len(agents) == 1:
+        attribute(delta.rest, *agents)
+    elif any(not stats.agents.keys() <= agents for stats in delta.rest.errors.values()):
+        raise HostileData("a relay's block names agents of failures that are not in it")
     return delta

@@ -11,7 +11,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from loadproof.metrics import DENSE_VERSION
+from loadproof.metrics import AGENTS_VERSION
 from loadproof_controller import messages as m
 from loadproof_controller._wire import WireError
 from loadproof_controller.cadence import HEARTBEAT_MS
@@ -77,7 +77,7 @@ class RelayServicer:
             return
         relay = RelayLink(hello)
         relay.token_id = member.token_id if member is not None else ""
-        relay.send(rm.RelayWelcome(m.PROTOCOL_MAX, HEARTBEAT_MS, DENSE_VERSION))
+        relay.send(rm.RelayWelcome(m.PROTOCOL_MAX, HEARTBEAT_MS, AGENTS_VERSION))
         fleet.attach_relay(relay)
         LOGGER.info("relay %s is attached", relay.relay_id)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from loadproof.metrics import Block, CodecError, MergedState, Sums, decode_block
+from loadproof.metrics import Block, CodecError, MergedState, Sums, attribute, decode_block
 from loadproof_controller.errors import RunLogError
 from loadproof_controller.ledger import AgentBook
 from loadproof_controller.messages import UserDraws
@@ -93,7 +93,11 @@ class Replayed:
         """Book what an agent sent on its own, or its part of what a relay merged."""
         if kind == "delta":
             self.books.setdefault((values[0], values[1]), AgentBook()).took(block)
+            attribute(block.rest, values[0])
             return
+        agents = {where[0] for where in values[0]}
+        if len(agents) == 1:
+            attribute(block.rest, *agents)
         for name, epoch, _from_seq, _to_seq, n, total, checksum, *started in values[0]:
             book = self.books.setdefault((name, epoch), AgentBook())
             book.relayed(Sums(n, total, checksum), *started)

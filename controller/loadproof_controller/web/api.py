@@ -69,7 +69,8 @@ class Api:
         upload = await self._uploads.read(request, check=lambda _fields: None)
         ahead = await self._uploads.start(upload, by=request[CALLER].name)
         there = {"Location": f"/api/v1/runs/{upload.run_id}"}
-        return _json({"run_id": upload.run_id, "ahead": ahead}, status=201, headers=there)
+        taken = {"run_id": upload.run_id, "ahead": ahead, "warnings": upload.warnings}
+        return _json(taken, status=201, headers=there)
 
     async def stop(self, request: web.Request) -> web.Response:
         """Stop a run, or take it out of the queue."""

@@ -281,7 +281,7 @@ def stored_state(entry: RunEntry, result: RunResult) -> Json:
             "wanted": entry.agents_wanted,
         },
         "verdict": result.verdict.decision,
-        "broken": [f"{rule.transaction}: {rule.require}" for rule in result.rules if rule.status == "failed"],
+        "broken": [rule.broken_text for rule in result.rules if rule.status == "failed"],
         "reasons": list(result.verdict.reasons[:3]),
         "transactions": [_stored_transaction(transaction) for transaction in result.transactions],
         "errors": _stored_errors(result),

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from loadproof.bundle import BundleError, build_bundle, extract_bundle
-from loadproof.config import ConfigErrors, build_plan, load_project, rules_for, run_spec, secret_values
+from loadproof.config import ConfigErrors, build_plan, load_project, rule_warnings, rules_for, run_spec, secret_values
 from loadproof.config.project import CONFIG_NAME, Project
 from loadproof_controller.submission import Submission, encode_submission
 from loadproof_controller.web.sandbox import confine
@@ -44,12 +44,16 @@ def main() -> int:
     try:
         submission, bundle = prepare(here, settings)
     except (NotASuiteError, BundleError, ConfigErrors) as error:
-        text = str(error).replace(f"{here / 'suite'}/", "")
-        (here / "problems.txt").write_text(text, encoding="utf-8")
+        (here / "problems.txt").write_text(_as_uploaded(str(error), here), encoding="utf-8")
         return 0
     (here / "bundle.zip").write_bytes(bundle)
     (here / "submission.json").write_bytes(encode_submission(submission))
     return 0
+
+
+def _as_uploaded(text: str, here: Path) -> str:
+    """Return text about the suite's files, named as in the zip: where they lie on this machine is nobody's business."""
+    return text.replace(f"{here / 'suite'}/", "").replace(f"{here / 'inner'}/", "")
 
 
 def _limit() -> None:
@@ -89,7 +93,7 @@ def prepare(here: Path, settings: dict[str, Any]) -> tuple[Submission, bytes]:
             secrets=environment.secrets,
         ),
         build=settings["build"] or environment.build,
-        warnings=tuple(project.warnings),
+        warnings=tuple(_as_uploaded(text, here) for text in (*project.warnings, *rule_warnings(project, plan))),
     )
     return submission, bundle.data
 

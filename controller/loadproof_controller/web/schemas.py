@@ -120,8 +120,12 @@ def _all() -> dict[str, Any]:
     }
     made["Submitted"] = {
         "type": "object",
-        "properties": {"run_id": text, "ahead": {"type": "integer", "minimum": 0}},
-        "required": ["run_id", "ahead"],
+        "properties": {
+            "run_id": text,
+            "ahead": {"type": "integer", "minimum": 0},
+            "warnings": {"type": "array", "items": text},
+        },
+        "required": ["run_id", "ahead", "warnings"],
         "additionalProperties": False,
     }
     made["NewToken"] = {

@@ -50,11 +50,12 @@ LABEL = re.compile(r"[^=\s]{1,100}")
 
 @dataclass(slots=True)
 class Upload:
-    """What was sent. `fields` are texts by name; `run_id` is set when the run is taken."""
+    """What was sent. `fields` are texts by name; `run_id` and `warnings` are set when the run is taken."""
 
     fields: dict[str, str] = field(default_factory=dict)
     suite: bytes | None = None
     run_id: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Uploads:
@@ -106,7 +107,7 @@ class Uploads:
             ahead = self._service.submit(submission, bundle, baselines, by=by)
         except RunRefused as error:
             refuse(409, str(error))
-        upload.run_id = submission.run_id
+        upload.run_id, upload.warnings = submission.run_id, submission.shown_warnings
         return ahead
 
     def _stable(self, submission: Submission) -> list[dict[str, bytes]]:

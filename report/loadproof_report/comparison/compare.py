@@ -73,6 +73,9 @@ def compare(
         return _not_comparable(last, why)
     estimates, unjudged = _estimates(runs, plan_cut, first, draw(plan_cut.count, resamples, seed))
     changes = [*_judged(estimates, steps=False), *_judged(estimates, steps=True), *unjudged]
+    beyond = sum(all(name in run for run in runs) for name in runs[0]) - SERIES_MAX
+    if beyond > 0:
+        notes.append(f"Compared are the {SERIES_MAX} transactions and steps with most samples; {beyond} more are not.")
     headline = [c.detectable for c in changes if c.metric == "p95" and not c.step and c.detectable is not None] or [
         c.detectable for c in changes if c.metric in LATENCIES and not c.step and c.detectable is not None
     ]

@@ -10,6 +10,7 @@ from loadproof.histogram import Counts
 from loadproof.metrics import IntervalKey
 from loadproof.metrics.intervals import IntervalsFile
 from loadproof_report.result import Evidence, RunResult
+from loadproof_report.text import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +106,8 @@ def obstacles(current: ComparisonInput, baseline: ComparisonInput) -> list[str]:
 def _fleet(run: ComparisonInput) -> str:
     """Return "2 with 4 workers on 8 cores" and the like."""
     kinds = {size: run.sizing.count(size) for size in run.sizing}
-    texts = [f"{count} with {workers} workers on {cores} cores" for (cores, workers), count in sorted(kinds.items())]
+    texts = [
+        f"{count} with {plural(workers, 'worker')} on {plural(cores, 'core')}"
+        for (cores, workers), count in sorted(kinds.items())
+    ]
     return " and ".join(texts) or "unknown"

@@ -238,15 +238,16 @@ def _insert(connection: Connection, run: RunResult, files: RunFiles) -> None:
         )
     )
     for position, transaction in enumerate({t.name[:200]: t for t in run.transactions}.values()):
-        response = transaction.response_time_us
+        judged = transaction.judged or transaction
+        response = judged.response_time_us
         connection.execute(
             insert(tables.transactions).values(
                 run_id=run.run_id,
                 name=transaction.name[:200],
                 position=position,
                 criticality=transaction.criticality,
-                completed=_counted(transaction.count),
-                failed=_counted(transaction.failed),
+                completed=_counted(judged.count),
+                failed=_counted(judged.failed),
                 p50_us=_counted(response.p50),
                 p95_us=_counted(response.p95),
                 p99_us=_counted(response.p99),

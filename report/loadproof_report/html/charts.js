@@ -18,14 +18,14 @@ const loadproofCharts = (phasesOf) => {
     ctx.save();
     for (const p of phasesOf()) {
       const x = Math.round(u.valToPos(p.at, "x", true));
-      if (x >= bbox.left - 1 && x <= bbox.left + bbox.width) paint(ctx, bbox, p, x);
+      const end = Math.min(bbox.left + bbox.width, u.valToPos(p.end, "x", true));
+      if (x >= bbox.left - 1 && x <= bbox.left + bbox.width) paint(ctx, bbox, p, x, end);
     }
     ctx.restore();
   };
   const phases = () => ({ hooks: {
-    drawClear: [(u) => eachPhase(u, (ctx, bbox, p, x) => {
+    drawClear: [(u) => eachPhase(u, (ctx, bbox, p, x, end) => {
       if (p.warmup) {
-        const end = Math.min(bbox.left + bbox.width, u.valToPos(p.end, "x", true));
         ctx.fillStyle = css("--wash");
         ctx.fillRect(x, bbox.top, end - x, bbox.height);
       }
@@ -33,10 +33,12 @@ const loadproofCharts = (phasesOf) => {
       ctx.lineWidth = devicePixelRatio;
       ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
     })],
-    draw: [(u) => eachPhase(u, (ctx, bbox, p, x) => {
-      const name = p.warmup ? p.name + " (warm-up)" : p.name;
+    draw: [(u) => eachPhase(u, (ctx, bbox, p, x, end) => {
       const at = [x + 5 * devicePixelRatio, bbox.top + 3 * devicePixelRatio];
       ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
+      const fits = (text) => ctx.measureText(text).width + 8 * devicePixelRatio < end - x;
+      const name = [p.warmup ? p.name + " (warm-up)" : p.name, p.name].find(fits); /* else it would run into the next */
+      if (!name) return;
       ctx.textAlign = "left";
       ctx.textBaseline = "top";
       ctx.lineJoin = "round";

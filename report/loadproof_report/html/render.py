@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,17 +16,20 @@ from markupsafe import Markup, escape
 from loadproof.rules.model import TAIL_SAMPLES_MIN
 from loadproof_report import text
 from loadproof_report.degradation import first_to_degrade
+from loadproof_report.events import chosen, left_out
 from loadproof_report.headroom import knee_sentence
 from loadproof_report.html.chartdata import SERIES_MAX, chart_data, drawn_column, sparkline
 from loadproof_report.markdown import WORDS
-from loadproof_report.result import Latency, RunResult, TransactionResult
-from loadproof_report.story import worst_first
+from loadproof_report.result import Latency, RunResult, SampleResult, TransactionResult
+from loadproof_report.story import agents_text, worst_first
 
 TONES = {"GO": "go", "GO_WITH_RISK": "risk", "NO_GO": "stop", "NOT_PROVEN": "open"}
 ERRORS_SHOWN = 15
 """Most kinds of error shown of a transaction, the most frequent ones; run.json holds more."""
 ERRORS_MAX = 200
 """Kinds of error on the whole page, dealt evenly to the transactions that fail; three of each are shown in any case."""
+EVENTS_SHOWN = 100
+"""Events on the page."""
 SAMPLE_BYTES_MAX = 150_000
 """Bytes of request and response samples on the whole page, as they stand in it."""
 
@@ -34,6 +38,7 @@ def render_html(result: RunResult) -> str:
     """Return the page. Offline, with a Content-Security-Policy that allows its own script and style by hash only."""
     style, script = asset("vendor/uPlot.min.css") + asset("report.css"), _script()
     charts = chart_data(result)
+    events = chosen(result.events, EVENTS_SHOWN)
     kinds = kinds_shown(sum(bool(transaction.errors) for transaction in result.transactions))
     context: dict[str, Any] = {
         "r": result,
@@ -54,6 +59,9 @@ def render_html(result: RunResult) -> str:
         "rules_held": [rule for rule in result.rules if rule.status == "passed"],
         "samples": _SampleBudget(),
         "errors_shown": kinds,
+        "kinds_all": sum(len(transaction.errors) for transaction in result.transactions),
+        "events": events,
+        "events_more": left_out(len(events), len(result.events), result.events_total),
         "series_max": SERIES_MAX,
         "bound": text.share_text(round(result.percentile_error_bound, 3)),
     }
@@ -122,6 +130,7 @@ def environment(loader: BaseLoader) -> Environment:
         bytes=text.bytes_text,
         value=text.value_text,
         unbroken=text.unbroken,
+        agents=agents_text,
         json=lambda value: orjson.dumps(value).decode(),
     )
     made.tests["weak"] = _weak
@@ -166,10 +175,11 @@ def _flow(result: RunResult, index: int, charts: dict[str, Any], kinds: int) -> 
 
 
 def _headline(transaction: TransactionResult) -> str:
-    latency = (transaction.judged or transaction).response_time_us
-    failed = f"{transaction.failed:,} failed" if transaction.failed else "none failed"
+    part = transaction.judged or transaction
+    latency = part.response_time_us
+    failed = f"{part.failed:,} failed" if part.failed else "none failed"
     p95 = f"p95 {text.duration_text(latency.p95)}" if latency.p95 is not None else "no latency"
-    return f"{text.plural(transaction.count, 'run')} · {failed} · {p95}"
+    return f"{text.plural(part.count, 'run')} · {failed} · {p95}"
 
 
 def _facts(result: RunResult) -> list[tuple[str, str, str]]:
@@ -208,8 +218,11 @@ class _SampleBudget:
     def __init__(self) -> None:
         self._left = SAMPLE_BYTES_MAX
 
-    def take(self, sample: Any) -> bool:
-        """Return whether the sample still fits, and count it."""
+    def fitting(self, samples: Sequence[SampleResult]) -> list[SampleResult]:
+        """Return those that still fit, and count them."""
+        return [sample for sample in samples if self._take(sample)]
+
+    def _take(self, sample: SampleResult) -> bool:
         size = sum(len(escape(part).encode()) for part in (sample.request, sample.response, sample.detail))
         if size > self._left:
             return False

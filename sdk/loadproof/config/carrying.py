@@ -129,7 +129,7 @@ def _of_samples(rule: Rule, plan: Plan) -> Finding | None:
     rarest = min(targets, key=lambda name: totals[name])
     metric, profile = rule.criterion.metric, f'profile "{plan.profile}"'
     if totals[rarest] < needed:
-        text = f'{profile} runs "{rarest}" {totals[rarest]:,.0f} times, and {metric} needs {needed:,}'
+        text = f'{profile} runs "{rarest}" {_times(totals[rarest])}, and {metric} needs {needed:,}'
         return text, _lower_percentile(rule, totals[rarest])
     window_ns = rule.criterion.window_ns
     if window_ns is None or plan.model != "open":
@@ -140,8 +140,13 @@ def _of_samples(rule: Rule, plan: Plan) -> Finding | None:
     most = share * max(_most_in(phase, window_ns) for phase, length in lengths if length * NS_PER_S >= window_ns)
     if most >= needed:
         return None
-    text = f'{profile} runs "{rarest}" {most:,.0f} times in {format_duration(window_ns)}, and {metric} needs {needed:,}'
+    text = f'{profile} runs "{rarest}" {_times(most)} in {format_duration(window_ns)}, and {metric} needs {needed:,}'
     return text, _longer_window(rule, [phase for phase, _ in lengths], share, needed)
+
+
+def _times(count: float) -> str:
+    text = f"{count:,.0f}"
+    return f"{text} time" if text == "1" else f"{text} times"
 
 
 def _most_in(phase: Phase, window_ns: int) -> float:

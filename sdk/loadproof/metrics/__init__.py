@@ -2,7 +2,16 @@
 
 from loadproof.histogram.counts import counts_from_samples, merge_counts
 from loadproof.metrics.block import Block
-from loadproof.metrics.codec import DENSE_VERSION, Limits, decode_block, decode_blocks, decode_delta, encode_delta
+from loadproof.metrics.by_agent import attribute
+from loadproof.metrics.codec import (
+    AGENTS_VERSION,
+    DENSE_VERSION,
+    Limits,
+    decode_block,
+    decode_blocks,
+    decode_delta,
+    encode_delta,
+)
 from loadproof.metrics.delta import (
     CATEGORIES,
     Category,
@@ -37,6 +46,7 @@ from loadproof.metrics.totals import (
 )
 
 __all__ = [
+    "AGENTS_VERSION",
     "CATEGORIES",
     "DENSE_VERSION",
     "OTHER",
@@ -70,6 +80,7 @@ __all__ = [
     "TransactionSeries",
     "add_sums",
     "add_totals",
+    "attribute",
     "clean_name",
     "counts_from_samples",
     "decode_block",

@@ -4,8 +4,9 @@
                 named, health, histograms ]
 
 Every name is an index into `strings`. `histograms` holds the counts of all series, then of the seconds that have any,
-then of the loop lag, in that order (see `columns`); written densely they make version 2. Decoding checks every bound of
-`Limits` and raises `CodecError` on anything else; memory is a multiple of the input, which is itself bounded.
+then of the loop lag, in that order (see `columns`); written densely they make version 2. An error may say which agents
+saw it, which readers of version 3 understand. Decoding checks every bound of `Limits` and raises `CodecError` on
+anything else; memory is a multiple of the input, which is itself bounded.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from loadproof.histogram.counts import Counts
 from loadproof.histogram.layout import LAYOUT_ID
 from loadproof.metrics import columns
 from loadproof.metrics.block import Block
+from loadproof.metrics.by_agent import AGENTS_MAX
 from loadproof.metrics.delta import (
     CATEGORIES,
     Delivery,
@@ -38,7 +40,7 @@ from loadproof.metrics.merge import STRETCHES_MAX, merge_delivery, merge_errors,
 from loadproof.metrics.names import MEASURES, OUTCOMES, read_names, series_keys, status_keys, step_order
 from loadproof.metrics.text import clean_name
 
-VERSION, DENSE_VERSION = 1, 2
+VERSION, DENSE_VERSION, AGENTS_VERSION = 1, 2, 3
 _FIELDS: Final = 14
 _NO_NUMBERS: Final = columns.pack_integers(())
 _SAMPLES_MAX: Final = 5
@@ -70,10 +72,11 @@ class _Strings:
         return self.index.setdefault(text, len(self.index))
 
 
-def encode_delta(delta: Delta, *, dense: bool = False) -> bytes:
+def encode_delta(delta: Delta, *, dense: bool = False, agents: bool = True) -> bytes:
     """Return `delta` as bytes, names cleaned and sample texts cut, so that our own decoder takes them.
 
-    `dense`: for a reader of version 2, many counters in little more than half of the bytes.
+    `dense`: for a reader of version 2, many counters in little more than half of the bytes. `agents` False: for one
+    before version 3, which does not know that failures may name their agents.
     """
     ref = _Strings()
     histograms: list[Counts] = []
@@ -89,7 +92,9 @@ def encode_delta(delta: Delta, *, dense: bool = False) -> bytes:
         statuses += (
             ref(status.transaction), ref(status.step), ref(status.endpoint), ref(status.phase), status.status, n,
         )  # fmt: skip
-    errors = [_error_row(ref, error, stats) for error, stats in sorted(delta.errors.items(), key=itemgetter(0))]
+    errors = [
+        _error_row(ref, error, stats, agents=agents) for error, stats in sorted(delta.errors.items(), key=itemgetter(0))
+    ]
     steps: list[int] = []
     for (transaction, step), ordinal in sorted(delta.step_order.items()):
         steps += (ref(transaction), ref(step), ordinal)
@@ -132,7 +137,7 @@ def encode_delta(delta: Delta, *, dense: bool = False) -> bytes:
     return packed
 
 
-def _error_row(ref: _Strings, key: ErrorKey, stats: ErrorStats) -> list[Any]:
+def _error_row(ref: _Strings, key: ErrorKey, stats: ErrorStats, *, agents: bool) -> list[Any]:
     names = [ref(key.transaction), ref(key.step), ref(key.endpoint), ref(key.message), ref(key.phase)]
     samples = [
         [
@@ -143,7 +148,10 @@ def _error_row(ref: _Strings, key: ErrorKey, stats: ErrorStats) -> list[Any]:
         ]
         for s in stats.samples[:_SAMPLES_MAX]
     ]
-    return [*names, CATEGORIES.index(key.category), stats.count, stats.first_ns, stats.last_ns, samples]
+    row = [*names, CATEGORIES.index(key.category), stats.count, stats.first_ns, stats.last_ns, samples]
+    if agents and stats.agents:
+        row.append([number for agent_id, n in sorted(stats.agents.items()) for number in (ref(agent_id), n)])
+    return row
 
 
 def _health_row(ref: _Strings, health: Health) -> list[Any]:
@@ -288,9 +296,9 @@ class _Decoder:
 
     def _read_error(self, row: object, out: Delta) -> None:
         limits, names = self._limits, self._strings
-        if not isinstance(row, list) or len(row) != 10:
+        if not isinstance(row, list) or len(row) not in (10, 11):
             raise CodecError("an error that is no row")
-        *refs, category, count, first_ns, last_ns, samples = row
+        *refs, category, count, first_ns, last_ns, samples = row[:10]
         transaction, step, endpoint, message, phase = (names[self._number(ref, len(names) - 1)] for ref in refs)
         key = ErrorKey(
             transaction, step, endpoint, CATEGORIES[self._number(category, len(CATEGORIES) - 1)], message, phase
@@ -300,9 +308,21 @@ class _Decoder:
             self._number(first_ns, limits.time_ns_max),
             self._number(last_ns, limits.time_ns_max),
             [self._sample(sample) for sample in self._list(samples, _SAMPLES_MAX)],
+            self._agents(row[10], count) if len(row) > 10 else {},
         )
         known = out.errors.get(key)
         out.errors[key] = stats if known is None else merge_errors(known, stats)
+
+    def _agents(self, flat: object, count: int) -> dict[str, int]:
+        """Return {agent id: failures}, together no more than `count`."""
+        numbers = self._list(flat, AGENTS_MAX, 2)
+        out: dict[str, int] = {}
+        for ref, n in zip(numbers[::2], numbers[1::2], strict=True):
+            agent_id = self._strings[self._number(ref, len(self._strings) - 1)]
+            out[agent_id] = out.get(agent_id, 0) + self._number(n, count)
+        if sum(out.values()) > count:
+            raise CodecError("agents with more failures than there were")
+        return out
 
     def _sample(self, row: object) -> Sample:
         if not isinstance(row, list) or len(row) != 8:

@@ -8,6 +8,7 @@ latencies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -74,12 +75,17 @@ class Sample:
 
 @dataclass(slots=True)
 class ErrorStats:
-    """How often one kind of failure happened, first and last (ns since start), and at most 5 samples."""
+    """How often one kind of failure happened, first and last (ns since start), and at most 5 samples.
+
+    `agents` is {agent id: failures} of at most 64 agents (see `by_agent`), filled in by whoever hears an agent. What it
+    does not sum up to `count` came from agents that are not in it, or that nobody named.
+    """
 
     count: int
     first_ns: int
     last_ns: int
     samples: list[Sample] = field(default_factory=list)
+    agents: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

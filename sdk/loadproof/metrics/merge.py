@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from loadproof.histogram.counts import Counts, merge_counts, sum_counts
+from loadproof.metrics.by_agent import merge_agents
 from loadproof.metrics.delta import Delivery, Delta, ErrorKey, ErrorStats, Health, Sample, SecondStats, SeriesKey
 from loadproof.metrics.text import OTHER
 
@@ -105,12 +106,7 @@ def _sum_of(parts: list[Counts]) -> Counts:
 def _sum_seconds(parts: list[SecondStats]) -> SecondStats:
     total = SecondStats()
     for more in parts:
-        total.started += more.started
-        total.completed += more.completed
-        total.failed += more.failed
-        total.late += more.late
-        total.dropped += more.dropped
-        total.missed += more.missed
+        add_second(total, more)
         total.in_flight += more.in_flight
     total.response = sum_counts([more.response for more in parts if more.response is not None])
     return total
@@ -133,6 +129,16 @@ def _sum(a: Mapping[_Key, int], b: Mapping[_Key, int]) -> dict[_Key, int]:
 
 def add_delivery(into: Delivery, more: Delivery) -> None:
     """Add `more` to a delivery that is one's own."""
+    into.started += more.started
+    into.completed += more.completed
+    into.failed += more.failed
+    into.late += more.late
+    into.dropped += more.dropped
+    into.missed += more.missed
+
+
+def add_second(into: SecondStats, more: SecondStats) -> None:
+    """Add the counts of `more` to stats that are one's own; numbers in flight and response times are not counts."""
     into.started += more.started
     into.completed += more.completed
     into.failed += more.failed
@@ -189,6 +195,7 @@ def merge_errors(a: ErrorStats, b: ErrorStats) -> ErrorStats:
         min(a.first_ns, b.first_ns),
         max(a.last_ns, b.last_ns),
         merge_samples(a.samples, b.samples),
+        merge_agents(a.agents, b.agents),
     )
 
 

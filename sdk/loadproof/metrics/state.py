@@ -24,7 +24,7 @@ from loadproof.metrics.delta import (
     StatusKey,
 )
 from loadproof.metrics.fold import CAP, ERRORS_CAP, FoldPlan
-from loadproof.metrics.merge import add_delivery, fold_errors, merge_errors, merge_health
+from loadproof.metrics.merge import add_delivery, add_second, fold_errors, merge_errors, merge_health
 from loadproof.metrics.tallies import Tallies
 from loadproof.metrics.text import OTHER
 
@@ -196,7 +196,7 @@ class MergedState:
         if mine is None:
             mine = self._seconds[key] = SecondStats()
         self._touched_seconds.add(key[0])
-        _add_second(mine, more)
+        add_second(mine, more)
         if more.in_flight:
             mine.in_flight = max(mine.in_flight, self._running_at(second, transaction, more.in_flight))
 
@@ -216,7 +216,7 @@ class MergedState:
         merged: dict[tuple[int, str], SecondStats] = {}
         for (interval, transaction), stats in self._seconds.items():
             mine = merged.setdefault((interval // 2, transaction), SecondStats())
-            _add_second(mine, stats)
+            add_second(mine, stats)
             mine.in_flight = max(mine.in_flight, stats.in_flight)
         self._seconds = merged
 
@@ -242,7 +242,7 @@ class MergedState:
         out: dict[tuple[int, str], SecondStats] = {}
         for (interval, transaction), stats in sorted(self._seconds.items()):
             copied = SecondStats(in_flight=stats.in_flight, response=self._responses.get(interval, transaction))
-            _add_second(copied, stats)
+            add_second(copied, stats)
             out[interval * self._seconds_width, transaction] = copied
         return out
 
@@ -255,7 +255,7 @@ class MergedState:
                 stats = self._seconds.get((interval, transaction))
                 if stats is not None:
                     copied = SecondStats(in_flight=stats.in_flight, response=self._responses.get(interval, transaction))
-                    _add_second(copied, stats)
+                    add_second(copied, stats)
                     out[interval * width, transaction] = copied
         return out
 
@@ -386,12 +386,3 @@ class MergedState:
 
 def _middle_s(delta: Delta) -> int:
     return (delta.from_ns + max(delta.to_ns, delta.from_ns)) // 2 // _NS_PER_S
-
-
-def _add_second(into: SecondStats, more: SecondStats) -> None:
-    into.started += more.started
-    into.completed += more.completed
-    into.failed += more.failed
-    into.late += more.late
-    into.dropped += more.dropped
-    into.missed += more.missed

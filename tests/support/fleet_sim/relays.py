@@ -40,8 +40,9 @@ class RelayProcess:
         self._waiting: list[Callable[[], None]] = []
         hello = rr.RelayHello(1, 1, "layout", relay_id, self.world.random.getrandbits(62) + 1)
         self.machine: RelayMachine[Tally] = RelayMachine(
-            hello, decode=decode, merge=lambda tallies: reduce(merge, tallies), encode=encode, sums=sums, limits=LIMITS
-        )
+            hello, decode=lambda data, _agent: decode(data), merge=lambda tallies: reduce(merge, tallies),
+            encode=lambda tally, _version: encode(tally), sums=sums, limits=LIMITS,
+        )  # fmt: skip
         self.world.after(0, self._dial)
         self.world.after(self.world.random.randrange(TICK_NS), self._tick)
 
