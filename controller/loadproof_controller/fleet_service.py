@@ -236,6 +236,15 @@ class FleetService:
         """Return the files of a run that is over; empty when it left none."""
         return self._store.files(run_id)
 
+    def recorded(self, run_id: str) -> None:
+        """Note that a run that is over is in the run history."""
+        known = self._store.get(run_id)
+        assert known is not None
+        entry = dataclasses.replace(known, recorded=True)
+        self._store.put(entry)
+        for observer in self.observers:
+            observer(run_id, entry)
+
     # --- the fleet ----------------------------------------------------------------------------------------------------
 
     def fleet(self) -> list[FleetEntry]:

@@ -34,7 +34,8 @@ class RunEntry:
     """What is known of a run. Moments are UTC, ISO 8601, empty before they came.
 
     `decision` is the verdict, empty without one. `loaded` says whether any load was started, so whether there are
-    files. `problems` are what went wrong before the load. `submitted_by` is a token's name.
+    files. `problems` are what went wrong before the load. `submitted_by` is a token's name. `recorded` says whether the run
+    is in the run history.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class RunEntry:
     reason: str = ""
     loaded: bool = False
     problems: tuple[str, ...] = ()
+    recorded: bool = False
 
     @property
     def over(self) -> bool:
