@@ -334,7 +334,8 @@ class FleetService:
         folder = self._store.folder(run_id)
         known = self._store.get(run_id)
         assert known is not None
-        self._store.put(dataclasses.replace(known, state="running", started_at=now_text()))
+        began = known.started_at or now_text()  # a run that is taken up again began with an earlier process
+        self._store.put(dataclasses.replace(known, state="running", started_at=began))
         LOGGER.info("run %s begins", run_id)
 
         async def progressed(progress: Progress) -> None:
