@@ -43,10 +43,10 @@ def output_folder(console: Console, wanted: Path | None, run_id: str) -> Path:
 
 
 def check_folder(folder: Path, shown: Path, nothing: str) -> None:
-    """Raise UsageProblem when no file could be written to `folder`, which need not be there yet; `InfrastructureProblem`
-    on a full or failing disk. It is tried beside where the folder would be, and nothing of that is left.
+    """Raise UsageProblem when no file could be written to `folder`, which need not be there yet.
 
-    `shown` names it in the message, `nothing` says what has not happened.
+    It is tried beside where the folder would be, and nothing of that is left. A full or failing disk is an
+    InfrastructureProblem. `shown` names it in the message, `nothing` says what has not happened.
     """
     existing = folder
     while not os.path.lexists(existing) and existing != existing.parent:

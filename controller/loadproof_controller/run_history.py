@@ -26,6 +26,7 @@ RECORD_S: Final = 30.0
 """How long recording one run may take; a database that accepts and then says nothing must not hold up the others."""
 PAUSE_S: Final = (2.0, 300.0)
 """First and longest pause between two attempts while the database cannot be used."""
+NEXT_TIME: Final = "runs that are not yet in the run history ({}) are recorded at the next start"
 
 
 class RunHistory:
@@ -100,7 +101,7 @@ class RunHistory:
                 if not pause_s:
                     LOGGER.warning("run %s is not yet in the run history, and is tried again: %s", run_id, why_not)
                 if self._closing.is_set():
-                    LOGGER.warning("runs that are not yet in the run history (%d) are recorded at the next start", len(self._waiting))
+                    LOGGER.warning("%s", NEXT_TIME.format(len(self._waiting)))
                     return
                 pause_s = min(pause_s * 2 or first_s, longest_s)
                 with contextlib.suppress(TimeoutError):

@@ -34,8 +34,8 @@ class RunEntry:
     """What is known of a run. Moments are UTC, ISO 8601, empty before they came.
 
     `decision` is the verdict, empty without one. `loaded` says whether any load was started, so whether there are
-    files. `problems` are what went wrong before the load. `submitted_by` is a token's name. `recorded` says whether the run
-    is in the run history.
+    files. `problems` are what went wrong before the load. `submitted_by` is a token's name. `recorded` says whether the
+    run is in the run history.
     """
 
     run_id: str

@@ -140,9 +140,9 @@ async def test_a_limit_on_files_leaves_no_half_of_any(tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "suite", toml=TOML, suite=SUITE)
     async with CountingTarget() as target:
         out = tmp_path / "out"
-        done = await command(
-            "run", suite, "--workers", "1", "--out", out, cwd=tmp_path, env={"TARGET": target.url}, file_bytes_max=70_000
-        )
+        env = {"TARGET": target.url}
+        words = ("run", suite, "--workers", "1", "--out", out)
+        done = await command(*words, cwd=tmp_path, env=env, file_bytes_max=70_000)
         received = len(target.got)
     assert done.code == 5, done.out + done.err
     assert received == 40

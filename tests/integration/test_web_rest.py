@@ -221,13 +221,15 @@ async def test_runs_that_are_not_in_the_history_say_so_until_the_next_start_reco
     """What a controller could not record it tells in the interface and on its pages; its next process records it."""
     async with web_house(tmp_path / "data") as up:
         _stored(up, "healthy", "20261101-100000-release-aaaa")
-        (entry,) = (await _ask(up, "GET", "/runs"))[1]["runs"]
+        _, answer = await _ask(up, "GET", "/runs")
+        (entry,) = answer["runs"]
         assert entry["recorded"] is False
         async with browser_of(up, "viewer") as session:
             for path in ("/", f"/runs/{entry['run_id']}"):
                 async with session.get(path) as answer:
                     assert "not yet in the" in (await answer.text()).lower()
     async with web_house(tmp_path / "data") as up, asyncio.timeout(60):
+        entry = {**entry, "recorded": None}
         while not entry["recorded"]:
             _, entry = await _ask(up, "GET", f"/runs/{entry['run_id']}")
         with HistoryStore(sqlite_url(tmp_path / "data" / "history.db")) as store:

@@ -16,7 +16,7 @@ from loadproof_agent.config import AgentConfig, Limits
 from loadproof_agent.errors import ConfigurationError
 from loadproof_agent.lines import Lines
 from loadproof_agent.uplink import OPTIONS, Outbox, Uplink, error_of
-from loadproof_proto.v1 import agent_pb2_grpc
+from loadproof_proto.v1 import agent_pb2, agent_pb2_grpc
 
 BEAT = r.Heartbeat("", 1)
 LATER = r.Heartbeat("", 2)
@@ -134,6 +134,9 @@ class _Deaf(agent_pb2_grpc.AgentServiceServicer):
 
     async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
         return
+
+    async def FetchBundle(self, request: Any, context: Any) -> Any:
+        yield agent_pb2.FetchBundleResponse()
 
 
 async def test_who_ends_a_stream_without_a_word_is_asked_over_another_connection() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import stored_runs
+from loadproof_controller import run_history
 from loadproof_controller.run_history import FILE, RunHistory
 from loadproof_controller.run_store import RESULT, RUNS, RunEntry
 from loadproof_report import write_outputs
@@ -28,23 +30,18 @@ class Recorded:
 
     def __init__(self) -> None:
         self.runs: list[str] = []
-        self._news = asyncio.Condition()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
 
     def __call__(self, run_id: str) -> None:
         self.runs.append(run_id)
-        task = asyncio.get_running_loop().create_task(self._tell())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()
 
     async def wait(self, count: int) -> None:
         """Wait until so many are."""
-        async with asyncio.timeout(60), self._news:
-            await self._news.wait_for(lambda: len(self.runs) >= count)
+        async with asyncio.timeout(60):
+            while len(self.runs) < count:
+                self._news.clear()
+                await self._news.wait()
 
 
 @asynccontextmanager
@@ -55,17 +52,35 @@ async def serving(history: RunHistory, recorded: Recorded) -> AsyncIterator[None
         history.close()
 
 
+@asynccontextmanager
+async def telling(words: str) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set when the history logs these words."""
+    told = asyncio.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if words in record.getMessage():
+                told.set()
+
+    listener = Listener()
+    run_history.LOGGER.addHandler(listener)
+    try:
+        yield told
+    finally:
+        run_history.LOGGER.removeHandler(listener)
+
+
 async def test_runs_that_end_while_the_store_is_down_are_recorded_when_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is asked again after pauses, without a person, oldest run first, and the log tells of an outage once."""
     history, recorded = RunHistory("", tmp_path, pause_s=(0.01, 0.05)), Recorded()
     (tmp_path / FILE).mkdir()  # no database can be here
-    async with serving(history, recorded):
+    async with telling("not yet in the run history") as outage, serving(history, recorded):
         for run_id in ("run-1", "run-2"):
             history.observe(run_id, ended(tmp_path, run_id))
-        while "not yet in the run history" not in caplog.text:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            await outage.wait()
         assert recorded.runs == []
         (tmp_path / FILE).rmdir()
         await recorded.wait(2)
@@ -97,10 +112,10 @@ async def test_a_controller_that_ends_during_an_outage_waits_for_nothing(
     """It says that what is missing is recorded at the next start, and leaves, whatever pause it is in."""
     history, recorded = RunHistory("", tmp_path, pause_s=(3_600.0, 3_600.0)), Recorded()
     (tmp_path / FILE).mkdir()
-    async with serving(history, recorded):
+    async with telling("not yet in the run history") as outage, serving(history, recorded):
         history.observe("run-1", ended(tmp_path, "run-1"))
-        while "not yet in the run history" not in caplog.text:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            await outage.wait()
     assert recorded.runs == []
     assert "(1) are recorded at the next start" in caplog.text
 

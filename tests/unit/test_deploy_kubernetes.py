@@ -241,7 +241,8 @@ def test_selectors_find_their_pods() -> None:
     "wrong",
     [
         "image.tag=latest", "agents.replicas=0", "controller.port=0", "agents.resources.limits=null", "agents.typo=1",
-        "web.port=70000", "web.ingress.host=a b", "networkPolicy.readers=all", "relays.count=0", "relays.resources.limits=null",
+        "web.port=70000", "web.ingress.host=a b", "networkPolicy.readers=all", "relays.count=0",
+        "relays.resources.limits=null",
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(wrong: str) -> None:
