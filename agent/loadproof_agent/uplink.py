@@ -213,8 +213,9 @@ class Uplink:
                     if error is not None and not error.retry:
                         raise error
                     failures = 0 if heard else failures + 1
-                    if len(self._addresses) > 1:
-                        self._addresses.rotate(-1)
+                    self._addresses.rotate(-1)
+                    # One name may lead to several peers: who said nothing is not asked again over the same connection.
+                    if not heard or len(self._addresses) > 1:
                         self._stale = True
                     if not self._closing.is_set():
                         await self._pause(min(pause_ms * 2**failures, longest_ms) / 1_000)

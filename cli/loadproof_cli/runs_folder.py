@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from loadproof_cli.errors import InfrastructureProblem, UsageProblem
 
 RUNS = "runs"
 RESULT_FILE = "run.json"
+TRIAL_BYTES = 64 * 1024
+"""Where not even this much can be written, no report can."""
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -32,7 +35,7 @@ def new_run_id(profile: str, now: datetime) -> str:
 def output_folder(console: Console, wanted: Path | None, run_id: str) -> Path:
     """Return the folder a run's files go to; it is made only when there is something to write.
 
-    Raises UsageProblem before any load when nothing could be written there.
+    Raises UsageProblem or InfrastructureProblem before any load when nothing could be written there.
     """
     folder = console.resolve(wanted if wanted is not None else Path(RUNS) / run_id)
     check_folder(folder, wanted if wanted is not None else folder, "nothing was started")
@@ -42,27 +45,31 @@ def output_folder(console: Console, wanted: Path | None, run_id: str) -> Path:
 def check_folder(folder: Path, shown: Path, nothing: str) -> None:
     """Raise UsageProblem when no file could be written to `folder`, which need not be there yet.
 
-    `shown` names it in the message, `nothing` says what has not happened.
+    It is tried beside where the folder would be, and nothing of that is left. A full or failing disk is an
+    InfrastructureProblem. `shown` names it in the message, `nothing` says what has not happened.
     """
     existing = folder
-    while not existing.exists() and existing != existing.parent:
+    while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise UsageProblem(f"--out {shown}: {existing} is a file, not a folder; {nothing}.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageProblem(f"--out {shown}: {existing} cannot be written to; {nothing}.")
+        what = "a file" if existing.exists() else "a link to nothing"
+        raise UsageProblem(f"--out {shown}: {existing} is {what}, not a folder; {nothing}.")
+    with writing_to(shown, f"; {nothing}"), tempfile.TemporaryDirectory(prefix=".loadproof-", dir=existing) as trial:
+        place = Path(trial) / folder.relative_to(existing)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "trial").write_bytes(bytes(TRIAL_BYTES))
 
 
 @contextlib.contextmanager
-def writing_to(shown: Path) -> Iterator[None]:
+def writing_to(shown: Path, nothing: str = "") -> Iterator[None]:
     """Turn what goes wrong while files are written to a folder into UsageProblem, or InfrastructureProblem on a full
-    or failing disk.
+    or failing disk. `nothing` ends the message.
     """
     try:
         yield
     except OSError as error:
         kind = InfrastructureProblem if error.errno in _DISK else UsageProblem
-        raise kind(f"--out {shown}: it cannot be written to ({error.strerror or error}).") from error
+        raise kind(f"--out {shown}: it cannot be written to ({error.strerror or error}){nothing}.") from error
 
 
 def find_run(console: Console, run: str) -> Path:

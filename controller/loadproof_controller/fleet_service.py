@@ -237,6 +237,15 @@ class FleetService:
         """Return the files of a run that is over; empty when it left none."""
         return self._store.files(run_id)
 
+    def recorded(self, run_id: str) -> None:
+        """Note that a run that is over is in the run history."""
+        known = self._store.get(run_id)
+        assert known is not None
+        entry = dataclasses.replace(known, recorded=True)
+        self._store.put(entry)
+        for observer in self.observers:
+            observer(run_id, entry)
+
     # --- the fleet ----------------------------------------------------------------------------------------------------
 
     def fleet(self) -> list[FleetEntry]:
@@ -326,7 +335,8 @@ class FleetService:
         folder = self._store.folder(run_id)
         known = self._store.get(run_id)
         assert known is not None
-        self._store.put(dataclasses.replace(known, state="running", started_at=now_text()))
+        began = known.started_at or now_text()  # a run that is taken up again began with an earlier process
+        self._store.put(dataclasses.replace(known, state="running", started_at=began))
         LOGGER.info("run %s begins", run_id)
 
         async def progressed(progress: Progress) -> None:

@@ -118,8 +118,11 @@ async def open_house(options: HouseOptions) -> AsyncIterator[House]:
         enroll = EnrollServicer(authority, names, controller.fleet, tokens.role_of, refusals)
         relays = RelayServicer(controller, tokens.known if authority is not None else None)
         controller.fleet.token_limit = tokens.agents_max
-        service = FleetService(controller, RunStore(data / RUNS), tokens)
+        runs = RunStore(data / RUNS)
+        service = FleetService(controller, runs, tokens)
         service.observers.append(history.observe)
+        for entry in reversed(list(runs)):  # what an earlier process could not record
+            history.observe(entry.run_id, entry)
         async with controller:
             server, port = operations_server(
                 (RunServicer(service), enroll),
@@ -132,7 +135,7 @@ async def open_house(options: HouseOptions) -> AsyncIterator[House]:
             try:
                 async with _pages(options, service, history, join.text, port) as pages, asyncio.TaskGroup() as group:
                     group.create_task(_work(service, history))
-                    group.create_task(history.serve())
+                    group.create_task(history.serve(service.recorded))
                     try:
                         operator = data / OPERATOR_TOKEN
                         yield House(service, port, enroll.agents_port, join.text, operator, history.shown, pages)
@@ -143,7 +146,7 @@ async def open_house(options: HouseOptions) -> AsyncIterator[House]:
 
 
 async def _work(service: FleetService, history: RunHistory) -> None:
-    """Work the queue to its end; what the last run left is still recorded."""
+    """Work the queue to its end; what the last run left is still recorded if it can be."""
     try:
         await service.serve()
     finally:

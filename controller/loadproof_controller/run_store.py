@@ -35,7 +35,7 @@ class RunEntry:
 
     `decision` is the verdict, empty without one. `loaded` says whether any load was started, so whether there are
     files. `problems` are what went wrong before the load, `warnings` what was found in the suite when it was submitted.
-    `submitted_by` is a token's name.
+    `submitted_by` is a token's name. `recorded` says whether the run is in the run history.
     """
 
     run_id: str
@@ -55,6 +55,7 @@ class RunEntry:
     loaded: bool = False
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    recorded: bool = False
 
     @property
     def over(self) -> bool:

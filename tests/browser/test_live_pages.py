@@ -178,10 +178,11 @@ async def test_a_page_recovers_when_its_controller_restarts(browser: Any, tmp_pa
         assert page.troubles == []
 
 
-async def test_pages_fit_a_phone(browser: Any, tmp_path: Path) -> None:
-    """At 390 pixels nothing sticks out to the right, and every link and button at the top can be reached."""
+@pytest.mark.parametrize("role", ["operator", "viewer"])
+async def test_pages_fit_a_phone(browser: Any, tmp_path: Path, role: str) -> None:
+    """At 390 pixels nothing sticks out to the right, every link at the top can be reached, and the name is whole."""
     async with web_house(tmp_path / "data") as up:
-        page = await _logged_in(browser, up, "/", viewport={"width": 390, "height": 844})
+        page = await _logged_in(browser, up, "/", role, viewport={"width": 390, "height": 844})
         for path in ("/", "/fleet", "/compare", "/new", "/runs/none-such"):
             await page.goto(up.url + path)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
@@ -189,9 +190,15 @@ async def test_pages_fit_a_phone(browser: Any, tmp_path: Path) -> None:
                 box = await item.bounding_box()
                 assert box["x"] >= 0, path
                 assert box["x"] + box["width"] <= 390, path
+            assert await page.evaluate(LINES, "nav strong") == 1, path
         assert page.troubles == []
 
 
+LINES = """(selector) => {
+  const range = document.createRange();
+  range.selectNodeContents(document.querySelector(selector));
+  return range.getClientRects().length;
+}"""
 FAINT_TEXT = """() => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
   const context = canvas.getContext("2d", { willReadFrequently: true });

@@ -88,7 +88,9 @@ graceful_stop = "5s"
 @pytest.mark.timeout(240)
 @pytest.mark.xdist_group("load")
 def test_a_killed_service_takes_its_run_up_again(tmp_path: Path) -> None:
-    """`loadproof controller` is killed in mid-run and started again: the run goes on, all is counted once."""
+    """`loadproof controller` is killed in mid-run and started again: the run goes on, all is counted once, and the run
+    began when it began.
+    """
     home = tmp_path / "service"
     home.mkdir()
     with running_shop() as shop, deployed(home, {"one": []}) as place:
@@ -97,11 +99,14 @@ def test_a_killed_service_takes_its_run_up_again(tmp_path: Path) -> None:
         submitted = loadproof_here("run", suite, "-p", "medium", "--detach", cwd=tmp_path, env=env)
         assert submitted.code == 0, submitted
         until(lambda: sum(shop.counts().values()) > 30)
+        entry = place.data / "runs" / submitted.out.strip() / "entry.json"
+        began = orjson.loads(entry.read_bytes())["started_at"]
         assert place.controller.end(signal.SIGKILL) == -signal.SIGKILL
         place.restart_controller()
         followed = loadproof_here("runs", submitted.out.strip(), "--out", "result", cwd=tmp_path, env=env)
         assert followed.code in {0, 3}, followed
         delivery = run_json(tmp_path / "result")["delivery"]
+        assert orjson.loads(entry.read_bytes())["started_at"] == began
         assert delivery["planned"] == 300
         assert delivery["lost"] == 0
         assert delivery["started"] == shop.counts()["GET /search"] + shop.counts()["GET /health"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,17 @@ def small_disk(place: Path) -> Iterator[Path]:
     if mount is None or os.geteuid() != 0 or subprocess.run(asked, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not permitted here")
     try:
-        with (place / "filler").open("wb", buffering=0) as filler:
-            try:
-                while True:
-                    filler.write(bytes(64 * 1024))
-            except OSError:
-                pass
+        fill(place)
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> None:
+    """Write until nothing is left."""
+    with (place / "filler").open("ab", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(64 * 1024))
 
 
 async def test_a_run_whose_log_is_full_goes_on_in_memory(tmp_path: Path) -> None:
@@ -92,13 +95,19 @@ async def test_a_log_on_a_full_file_system_is_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_report_that_finds_no_room_is_written_elsewhere(tmp_path: Path) -> None:
-    """With `--out` on a full disk the numbers are printed, the files are kept in another folder, and the code is 5."""
+    """With `--out` on a disk that fills up the numbers are printed, the files kept in another folder; code 5."""
     suite = write_suite(tmp_path / "suite", toml=TOML, suite=SUITE)
     (tmp_path / "tmp").mkdir()
     with small_disk(tmp_path / "disk") as disk:
         async with CountingTarget() as target:
             env = {"TARGET": target.url, "TMPDIR": str(tmp_path / "tmp")}
-            done = await command("run", suite, "--workers", "1", "--out", disk / "out", cwd=tmp_path, env=env)
+            (disk / "filler").write_bytes(b"")
+            async with asyncio.TaskGroup() as group:
+                words = ("run", suite, "--workers", "1", "--out", disk / "out")
+                running = group.create_task(command(*words, cwd=tmp_path, env=env))
+                await target.received(1)
+                fill(disk)
+            done = running.result()
             received = len(target.got)
         left = list((disk / "out").iterdir()) if (disk / "out").exists() else []
         assert done.code == 5, done.out + done.err
@@ -113,18 +122,32 @@ async def test_a_report_that_finds_no_room_is_written_elsewhere(tmp_path: Path) 
     assert report["delivery"]["completed"] == received == 40
 
 
+async def test_a_disk_that_is_full_already_is_told_before_any_load(tmp_path: Path) -> None:
+    """The place and the reason in one line, code 5, and not one request."""
+    suite = write_suite(tmp_path / "suite", toml=TOML, suite=SUITE)
+    with small_disk(tmp_path / "disk") as disk:
+        async with CountingTarget() as target:
+            out = disk / "out"
+            done = await command("run", suite, "--out", out, cwd=tmp_path, env={"TARGET": target.url})
+        text = f"--out {out}: it cannot be written to (No space left on device); nothing was started.\n"
+        assert (done.code, done.out, done.err) == (5, "", text)
+        assert not target.got
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
 async def test_a_limit_on_files_leaves_no_half_of_any(tmp_path: Path) -> None:
-    """Where no file may grow beyond 2 KB the run is made, its numbers are printed, and no file is left cut short."""
+    """Where no file may grow beyond 70 KB the run is made, its numbers are printed, and no file is left cut short."""
     suite = write_suite(tmp_path / "suite", toml=TOML, suite=SUITE)
     async with CountingTarget() as target:
         out = tmp_path / "out"
-        done = await command(
-            "run", suite, "--workers", "1", "--out", out, cwd=tmp_path, env={"TARGET": target.url}, file_bytes_max=2_048
-        )
+        env = {"TARGET": target.url}
+        words = ("run", suite, "--workers", "1", "--out", out)
+        done = await command(*words, cwd=tmp_path, env=env, file_bytes_max=70_000)
         received = len(target.got)
     assert done.code == 5, done.out + done.err
     assert received == 40
     assert "File too large" in done.err
     assert "Browse" in done.out
     for path in out.iterdir() if out.exists() else ():
-        assert path.suffix not in {".json", ".html", ".xml"}, path
+        assert path.suffix != ".html", path
+        assert path.suffix != ".json" or json.loads(path.read_text())

@@ -183,6 +183,25 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_load(tmp_path: Pa
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize("what", ["/proc", "long", "link", "read-only"])
+def test_an_output_folder_that_cannot_be_made_is_refused_before_any_load(tmp_path: Path, what: str) -> None:
+    """Where no folder can be, a name nobody can have, a link to nothing, no right: one line, code 2, nothing begun."""
+    suite = write_suite(tmp_path / "suite", toml=GOOD_TOML, suite=GOOD_SUITE)
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "link").symlink_to("nothing")
+    out = {"/proc": Path("/proc/out"), "long": place / ("x" * 300), "link": place / "link"}.get(what, place / "out")
+    if what == "read-only":
+        place.chmod(0o500)
+        if os.access(place, os.W_OK):
+            pytest.skip("root may write everywhere")
+    done = loadproof_here("run", suite, "--out", out, cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert done.err.startswith(f"--out {out}: ")
+    assert done.err.endswith("; nothing was started.\n")
+    assert [path.name for path in place.iterdir()] == ["link"]
+
+
 @contextmanager
 def closed_port() -> Iterator[int]:
     """Give a port of loopback on which nothing listens, and nothing can while the context lasts: it is bound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import ssl
@@ -224,3 +225,11 @@ def fleet(place: Deployment, cwd: Path) -> set[str]:
     """Return the names of the attached agents."""
     out = loadproof_here("fleet", cwd=cwd, env=place.operator).out
     return {line.split()[0] for line in out.splitlines()[1:]} if "host" in out else set()
+
+
+def test_the_printed_address_of_the_pages_is_one_to_open(tmp_path: Path) -> None:
+    """Served at every address, they are told by the host that is advertised, not as `0.0.0.0`."""
+    with deployed(tmp_path, {}, "--web", "0.0.0.0:0", "--advertise", "load.example.com") as place:
+        place.controller.wait_for("pages:")
+        (line,) = [line for line in place.controller.text().splitlines() if line.startswith("pages:")]
+    assert re.fullmatch(r"pages: +https://load\.example\.com:\d+/", line), line

@@ -17,6 +17,7 @@ from markupsafe import escape
 import stored_runs
 from loadproof_controller.run_store import RunEntry
 from loadproof_report import write_outputs
+from loadproof_report.history import HistoryStore, sqlite_url
 from web_house import WebHouse, browser_of, csrf_of, web_house, zipped, zipped_shop
 
 SCHEMATHESIS = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
@@ -246,3 +247,24 @@ async def test_schemathesis_finds_nothing(up: WebHouse, tmp_path: Path) -> None:
     )
     out, _ = await child.communicate()
     assert child.returncode == 0, out.decode()[-5_000:]
+
+
+async def test_runs_that_are_not_in_the_history_say_so_until_the_next_start_records_them(tmp_path: Path) -> None:
+    """What a controller could not record it tells in the interface and on its pages; its next process records it."""
+    async with web_house(tmp_path / "data") as up:
+        _stored(up, "healthy", "20261101-100000-release-aaaa")
+        _, answer = await _ask(up, "GET", "/runs")
+        (entry,) = answer["runs"]
+        assert entry["recorded"] is False
+        async with browser_of(up, "viewer") as session:
+            for path in ("/", f"/runs/{entry['run_id']}"):
+                async with session.get(path) as answer:
+                    assert "not yet in the" in (await answer.text()).lower()
+    async with web_house(tmp_path / "data") as up, asyncio.timeout(60):
+        entry = {**entry, "recorded": None}
+        while not entry["recorded"]:
+            _, entry = await _ask(up, "GET", f"/runs/{entry['run_id']}")
+        with HistoryStore(sqlite_url(tmp_path / "data" / "history.db")) as store:
+            assert [kept.run_id for kept in store.runs()] == [entry["run_id"]]
+        async with browser_of(up, "viewer") as session, session.get("/") as answer:
+            assert "not yet in the" not in await answer.text()

@@ -111,6 +111,25 @@ async def test_the_cookie_is_strict_and_ends_with_its_token(up: WebHouse) -> Non
             assert answer.status == 401
 
 
+@pytest.mark.parametrize(
+    ("referer", "then"),
+    [("{up}/fleet?a=b", "/fleet?a=b"), ("", "/"), ("https://evil.example/fleet", "/"), ("http://[", "/")],
+)
+async def test_a_form_sent_after_the_session_s_end_leads_back_to_its_page(
+    up: WebHouse, referer: str, then: str
+) -> None:
+    """Whoever logs in again is not sent to an address that only takes forms, nor to another site."""
+    async with browser_of(up, "operator") as session:
+        csrf = await csrf_of(session)
+        entry = next(token for token in up.house.service.tokens() if token.name == "test operator")
+        up.house.service.revoke_token(entry.token_id)
+        headers = {"Referer": referer.format(up=up.url)}
+        for path in ("/logout", "/runs/none-such/stop"):
+            async with session.post(path, data={"csrf": csrf}, headers=headers) as answer:
+                assert answer.status == 401
+                assert f'name="next" value="{then}"' in await answer.text()
+
+
 async def test_wrong_tokens_at_the_login_have_to_wait(up: WebHouse) -> None:
     """An agent's token opens nothing; after ten failures the right token waits, too."""
     async with aiohttp.ClientSession(up.url) as session:

@@ -32,14 +32,15 @@ class Direction:
 
 
 class ChaosProxy:
-    """Forwards connections to `target`. `async with` listens; leaving closes every connection.
+    """Forwards connections to `target`, the first one to `first` if named. `async with` listens; leaving closes all.
 
     `address` is where to dial. `up` carries from the dialling side to the target, `down` the other way; both begin
     open.
     """
 
-    def __init__(self, target: str, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, target: str, *, first: str = "", host: str = "127.0.0.1") -> None:
         self._target = target
+        self._first = first or target
         self._host = host
         self.address = ""
         self.up = Direction()
@@ -118,7 +119,8 @@ class ChaosProxy:
             _abort(writer)
             return
         await self.up.open.wait()
-        host, _, port = self._target.rpartition(":")
+        place, self._first = self._first, self._target
+        host, _, port = place.rpartition(":")
         try:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
         except OSError:

@@ -25,8 +25,9 @@ EGRESS = (
     "networkPolicy.controllerEgress[0].ports[0].port=5432",
 )
 STORE = ("controller.store.secret=history", "controller.store.key=address", *EGRESS)
-VARIANTS = ((), (*ALL_ON, *STORE), (*ALL_ON, *INGRESS, "web.ingress.tlsSecret=load-tls"), BARE)
-"""Options as they come, on with a run history elsewhere, on with an Ingress, and off."""
+RELAYS = ("relays.enabled=true", "relays.joinToken=lp1.x.z", "relays.count=3", "agents.replicas=3000")
+VARIANTS = ((), (*ALL_ON, *STORE), (*ALL_ON, *INGRESS, "web.ingress.tlsSecret=load-tls"), (*ALL_ON, *RELAYS), BARE)
+"""Options as they come, on with a run history elsewhere, on with an Ingress, on with relays, and off."""
 
 
 def helm() -> str:

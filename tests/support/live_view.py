@@ -115,6 +115,8 @@ def assert_same_numbers(result: dict[str, Any], seen: Seen) -> None:
     for at, name in COLUMNS:
         if name != "planned" or not result["delivery"]["lost"]:
             assert sum(row[at] for row in drawn.values()) == sum(second[name] for second in result["timeline"]), name
+    stored = [row[: len(COLUMNS) + 1] for row in seen[-1][1]["chart"]["rows"]]
+    assert stored == [[second["second"], *(second[name] for _, name in COLUMNS)] for second in result["timeline"]]
 
 
 def kept_of(transaction: dict[str, Any]) -> dict[str, int]:

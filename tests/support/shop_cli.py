@@ -74,7 +74,7 @@ def in_time(attempt: Callable[[], Finished], tries: int = 4) -> Finished:
     """
     for _ in range(tries - 1):
         done = attempt()
-        if done.code != 3 or "were never started" not in done.out:
+        if done.code != 3 or "never started" not in done.out:
             return done
     return attempt()
 

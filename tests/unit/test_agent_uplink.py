@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
 
+from chaos_proxy import ChaosProxy
+from fake_controller import FakeController
+from loadproof_agent import events as e
 from loadproof_agent import records as r
 from loadproof_agent.config import AgentConfig, Limits
 from loadproof_agent.errors import ConfigurationError
 from loadproof_agent.lines import Lines
-from loadproof_agent.uplink import OPTIONS, Outbox, error_of
+from loadproof_agent.uplink import OPTIONS, Outbox, Uplink, error_of
+from loadproof_proto.v1 import agent_pb2, agent_pb2_grpc
 
 BEAT = r.Heartbeat("", 1)
 LATER = r.Heartbeat("", 2)
@@ -122,3 +127,44 @@ def test_a_certificate_that_is_not_good_now_is_put_down_to_the_clocks(what: str)
     )
     assert (error.code, error.retry) == ("clock", True)
     assert error.text.endswith("set the clock of one of the two, or start the controller again")
+
+
+class _Deaf(agent_pb2_grpc.AgentServiceServicer):
+    """Ends every stream without a word, as a relay does that is full or has lost its controller."""
+
+    async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
+        return
+
+    async def FetchBundle(self, request: Any, context: Any) -> Any:
+        yield agent_pb2.FetchBundleResponse()
+
+
+async def test_who_ends_a_stream_without_a_word_is_asked_over_another_connection() -> None:
+    """One name may lead to several peers, as a Service of Kubernetes does: the next connection finds who answers."""
+    async with FakeController() as controller, asyncio.timeout(60):
+        places = [await _listening(servicer) for servicer in (_Deaf(), controller)]
+        (_, deaf), (_, able) = places
+        async with ChaosProxy(able, first=deaf) as name:
+            uplink = Uplink((name.address,), on_event=lambda event: greet(event), limits=Limits(reconnect_ms=(1, 10)))
+
+            def greet(event: Any) -> None:
+                if isinstance(event, e.Connected):
+                    uplink.send(r.Hello(1, 1, "layout", "a1", 1))
+
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(uplink.run())
+                stream = await controller.attached()
+                uplink.close()
+                stream.drop()
+            assert running.done()
+        for server, _ in places:
+            await server.stop(None)
+        assert stream.hello.agent_id == "a1"
+
+
+async def _listening(servicer: agent_pb2_grpc.AgentServiceServicer) -> tuple[grpc.aio.Server, str]:
+    server = grpc.aio.server()
+    agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"

@@ -116,7 +116,7 @@ def test_compose_services_have_no_privilege_and_limits() -> None:
     """Ours run read-only without capabilities; all have limits; agents see no keys; the profile's database is used."""
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"controller", "join", "agent", "postgres"}
+    assert set(services) == {"controller", "join", "agent", "relay", "postgres"}
     for name, service in services.items():
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
         assert "no-new-privileges:true" in service["security_opt"]
@@ -137,6 +137,31 @@ def test_compose_services_have_no_privilege_and_limits() -> None:
     assert controller["depends_on"] == {"postgres": {"condition": "service_healthy", "required": False}}
     volumes = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     assert volumes == set(compose["volumes"])
+
+
+def compose_value(text: str, variables: dict[str, str]) -> str:
+    """Return a value with `${NAME:+word}` and `${NAME:-word}` filled in, as compose does it."""
+
+    def fill(match: re.Match[str]) -> str:
+        name, how, word = match.groups()
+        given = variables.get(name, "")
+        return (word if given else "") if how == "+" else given or word
+
+    return re.sub(r"\$\{(\w+):([+-])([^{}]*)\}", fill, text)
+
+
+def test_agents_of_the_compose_file_attach_at_the_relay_where_there_is_one() -> None:
+    """The relay's token is the switch: without it agents dial the controller; it stands in no command line."""
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    relay, agent = services["relay"], services["agent"]["command"]
+    assert relay["profiles"] == ["relay"]
+    assert relay["command"][:2] == ["relay", "controller:7443"]
+    assert compose_value(relay["environment"]["LOADPROOF_JOIN"], {"LOADPROOF_RELAY_TOKEN": "lp1.x"}) == "lp1.x"
+    direct = compose_value(agent, {}).split()
+    assert direct == ["agent", "controller:7443", "--join-file", "/join/join.token", "--workers", "1"]
+    behind = compose_value(agent, {"LOADPROOF_RELAY_TOKEN": "lp1.x"}).split()
+    assert behind == [*direct, "--relay", "relay:7445"]
+    assert "volumes" not in relay
 
 
 def health(folder: Path, command: list[str], state: str = "S") -> int:

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from helm_chart import ALL_ON, CHART, EGRESS, INGRESS, STORE, VARIANTS, VERSIONS, helm, rendered
+from helm_chart import ALL_ON, CHART, EGRESS, INGRESS, RELAYS, STORE, VARIANTS, VERSIONS, helm, rendered
 from loadproof_cli.errors import UsageProblem
 from loadproof_cli.kubernetes.cluster import RIGHTS
 from loadproof_cli.kubernetes.manifests import job_manifest, job_name, secret_manifest
@@ -155,9 +155,71 @@ def test_what_the_network_policy_would_block_is_refused(sets: tuple[str, ...], n
     rendered(*sets, "networkPolicy.enabled=false")
 
 
+def named(objects: list[dict[str, Any]], kind: str, end: str) -> dict[str, Any]:
+    """Return the object of a kind whose name ends so."""
+    return next(each for each in objects if each["kind"] == kind and each["metadata"]["name"].endswith(end))
+
+
+def test_relays_are_between_agents_and_controller() -> None:
+    """Agents dial the relays' Service, relays the controller; spread, limits, a Secret of their own, no privilege."""
+    objects = rendered(*ALL_ON, *RELAYS, "relays.port=9445", "relays.resources.limits.memory=3Gi")
+    deployment = named(objects, "Deployment", "-relay")["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    service = named(objects, "Service", "-relay")
+    assert deployment["replicas"] == 3
+    assert container["args"][:2] == ["relay", "lp-loadproof-controller.load.svc:7443"]
+    assert container["args"][-2:] == ["--listen", "0.0.0.0:9445"]
+    assert container["resources"]["limits"]["memory"] == "3Gi"
+    assert container["ports"] == [{"name": "relay", "containerPort": 9445}]
+    assert service["spec"]["ports"] == [{"name": "relay", "port": 9445, "targetPort": "relay"}]
+    assert service["spec"]["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
+    agent = named(objects, "Deployment", "-agent")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert agent[1] == container["args"][1]
+    assert agent[agent.index("--relay") + 1] == f"{service['metadata']['name']}.load.svc:9445"
+    keys = {each["topologyKey"] for each in pod["topologySpreadConstraints"]}
+    assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    token = next(volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
+    assert named(objects, "Secret", token)["stringData"] == {"join": "lp1.x.z"}
+    assert "lp1.x.z" not in json.dumps(container)
+    for each in pods(objects):
+        assert_policy(each)
+
+
+def test_relays_have_doors_of_their_own() -> None:
+    """Agents reach relays at one port, relays the controller at the first two and nobody else; off, nothing is left."""
+    objects = rendered(*ALL_ON, *RELAYS, "networkPolicy.agentEgress[0].to[0].ipBlock.cidr=192.0.2.0/24")
+    labels = named(objects, "Deployment", "-relay")["spec"]["template"]["metadata"]["labels"].items()
+    relay = named(objects, "NetworkPolicy", "-relay")["spec"]
+    assert relay["podSelector"]["matchLabels"].items() <= labels
+    ((came,), ports) = relay["ingress"][0]["from"], relay["ingress"][0]["ports"]
+    agents = named(objects, "Deployment", "-agent")["spec"]["template"]["metadata"]["labels"].items()
+    assert came["podSelector"]["matchLabels"].items() <= agents
+    assert ports == [{"port": "relay"}]
+    assert relay["egress"][1]["ports"] == [{"port": "people"}, {"port": "agents"}]
+    assert len(relay["egress"]) == 2
+    into = named(objects, "NetworkPolicy", "-controller")["spec"]["ingress"][0]["from"]
+    out = named(objects, "NetworkPolicy", "-agent")["spec"]["egress"][1]["to"]
+    for peers in (into, out):
+        assert any(peer["podSelector"]["matchLabels"].items() <= labels for peer in peers)
+    assert "relay" not in json.dumps(rendered(*ALL_ON))
+
+
+@pytest.mark.parametrize(
+    ("sets", "value"),
+    [
+        ((*ALL_ON, *RELAYS, "agents.replicas=3001"), "relays.count"),
+        ((*ALL_ON, "agents.replicas=1025"), "relays.enabled=true"),
+    ],
+)
+def test_agents_that_would_find_no_place_are_refused(sets: tuple[str, ...], value: str) -> None:
+    """A relay takes 1,000 agents, a controller 1,024 directly: helm stops and names the value to change."""
+    assert value in refused(*sets)
+
+
 def test_selectors_find_their_pods() -> None:
     """Service, budgets and policies select what the workloads are labelled with, and the Job's agents get in, too."""
-    objects = rendered(*ALL_ON)
+    objects = rendered(*ALL_ON, *RELAYS)
     labels = {
         each["metadata"]["labels"]["app.kubernetes.io/component"]: each["spec"]["template"]["metadata"]["labels"]
         for each in objects
@@ -179,7 +241,8 @@ def test_selectors_find_their_pods() -> None:
     "wrong",
     [
         "image.tag=latest", "agents.replicas=0", "controller.port=0", "agents.resources.limits=null", "agents.typo=1",
-        "web.port=70000", "web.ingress.host=a b", "networkPolicy.readers=all",
+        "web.port=70000", "web.ingress.host=a b", "networkPolicy.readers=all", "relays.count=0",
+        "relays.resources.limits=null",
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(wrong: str) -> None:

@@ -133,8 +133,11 @@ async def _serve(console: Console, options: object, host: str) -> int:
                 console.line(f"attach an agent:  loadproof agent --join {house.join_token} {at}:{house.port}")
                 submit = f"loadproof run SUITE --controller {at}:{house.port} --token-file {house.operator_token_file}"
                 console.line(f"submit a run:     {submit}")
-                if house.web is not None:
-                    console.line(f"pages:            {house.web.url}")
+                if house.web is not None and options.web is not None:
+                    pages = house.web.url
+                    if options.web.host in ANY_ADDRESS:  # which no browser can open
+                        pages = f"{pages.partition('//')[0]}//{at}:{house.web.port}/"
+                    console.line(f"pages:            {pages}")
                 if options.store:
                     console.line(f"run history:      {house.history}")
                 console.flush()

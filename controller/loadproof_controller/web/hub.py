@@ -85,6 +85,8 @@ class Hub:
         if entry is None:
             return
         page = self._pages.get(run_id)
+        if page is None and isinstance(update, RunEntry):
+            return  # nobody looks at it; who does later reads it from its files
         if page is None:
             page = self._keep(run_id, LivePage(empty_state(entry)))
         if isinstance(update, Queued):

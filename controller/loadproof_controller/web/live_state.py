@@ -15,7 +15,7 @@ from loadproof_controller.fleet_service import Queued
 from loadproof_controller.request import Progress
 from loadproof_controller.run_store import RunEntry
 from loadproof_controller.runner import Runner
-from loadproof_report.html.chartdata import chart_data, milliseconds
+from loadproof_report.html.chartdata import chart_data, milliseconds, whole_column
 from loadproof_report.result import AgentResult, Latency, RunResult, TransactionResult
 
 COLUMNS = ("planned", "started", "completed", "failed", "dropped", "lost", "p50", "p95", "p99", "s95")
@@ -360,6 +360,6 @@ def _stored_agent(agent: AgentResult) -> Json:
 
 def _stored_chart(result: RunResult) -> Json:
     data = chart_data(result)
-    seconds, columns = data["t"], data["series"][0]
-    whole = [columns[name] if isinstance(columns[name], list) else [columns[name]] * len(seconds) for name in COLUMNS]
-    return {"w": data["w"], "rows": [[second, *values] for second, *values in zip(seconds, *whole, strict=True)]}
+    seconds, series = data["t"], data["series"][0]
+    columns = [whole_column(series, name, len(seconds)) for name in COLUMNS]
+    return {"w": data["w"], "rows": [[second, *values] for second, *values in zip(seconds, *columns, strict=True)]}

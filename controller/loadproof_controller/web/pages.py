@@ -9,7 +9,7 @@ import hmac
 import importlib.resources
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from jinja2 import Environment, FunctionLoader
@@ -231,7 +231,7 @@ class Pages:
     async def problem(self, request: web.Request, problem: Problem) -> web.Response:
         """Render a problem; somebody unknown gets the login form in place."""
         if problem.status == 401:
-            response = self._page(request, "login.html.j2", trouble="", target=_target(request.path_qs))
+            response = self._page(request, "login.html.j2", trouble="", target=_target(_asked(request)))
         else:
             response = self._page(request, "problem.html.j2", problem=problem)
         response.set_status(problem.status)
@@ -263,6 +263,18 @@ class Pages:
         }
         page = _environment().get_template(template).render(context)
         return web.Response(text=page, content_type="text/html")
+
+
+def _asked(request: web.Request) -> str:
+    """Return the page somebody wanted to see; of a form that was sent, the page it was on, as the browser tells."""
+    if request.method in {"GET", "HEAD"}:
+        return request.path_qs
+    try:
+        before = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
+    query = f"?{before.query}" if before.query else ""
+    return f"{before.path}{query}" if before.netloc == request.host else "/"
 
 
 def _target(text: str) -> str:

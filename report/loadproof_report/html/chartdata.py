@@ -72,11 +72,16 @@ def _packed(column: list[float | int | None], same_as: str, name: str) -> list[f
     return column if same_as == name else same_as
 
 
-def drawn_column(series: dict[str, Any], name: str) -> list[float | int | None]:
-    """Return a column of a series as `chart_data` wrote it; none of a column that does not change."""
+def whole_column(series: dict[str, Any], name: str, count: int) -> list[float | int | None]:
+    """Return all `count` values of a column of a series as `chart_data` wrote it."""
     column = series[name]
     column = series[column] if isinstance(column, str) else column
-    return column if isinstance(column, list) else []
+    return column if isinstance(column, list) else [column] * count
+
+
+def drawn_column(series: dict[str, Any], name: str) -> list[float | int | None]:
+    """Return a column of a series as `chart_data` wrote it; none of a column that does not change."""
+    return whole_column(series, name, 0)
 
 
 def _heat_columns(heat: HeatMap) -> list[list[int]]:

@@ -58,7 +58,7 @@
     const { attached, lost, wanted } = state.agents;
     fact("fact-agents", attached + " of " + wanted, lost ? lost + " lost" : "");
     const ready = run.over && run.loaded;
-    for (const [id, shown] of [["report-link", ready], ["compare-form", ready], ["stop-form", !run.over]]) { const node = byId(id); if (node) node.hidden = !shown; }
+    for (const [id, shown] of [["report-link", ready], ["compare-form", ready], ["stop-form", !run.over], ["unrecorded", ready && !run.recorded]]) { const node = byId(id); if (node) node.hidden = !shown; }
   };
   const fact = (id, text, note) => { const made = [text]; if (note) made.push(el("small", note)); byId(id).replaceChildren(...made); };
 

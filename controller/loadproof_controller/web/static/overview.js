@@ -27,6 +27,7 @@
       cell(row, run.submitted_by, "l");
       const more = cell(row, null, "l");
       if (run.loaded && run.over) more.append(link("/runs/" + run.run_id + "/report", "Report"));
+      if (run.loaded && run.over && !run.recorded) more.append(el("small", "not yet in the history", "note"));
       return row;
     }));
     byId("no-runs").hidden = state.runs.length > 0;

@@ -7,6 +7,10 @@
 {{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{- define "loadproof.dial" -}}
+{{ printf "%s-controller.%s.svc:%d" (include "loadproof.name" .) .Release.Namespace (int .Values.controller.port) }}
+{{- end }}
+
 {{- define "loadproof.selector" -}}
 app.kubernetes.io/name: loadproof
 app.kubernetes.io/instance: {{ .Release.Name }}
