@@ -2,9 +2,10 @@
 
     python -m benchmarks.relay_work [--agents 100] [--relays 1] [--seconds 15]
 
-Everything between bytes that came in and bytes that go out: decoding, checking, the run's machine, merging, acks,
-leases. Processor time of this process, so that neighbours count little; the mean of all seconds but the first three,
-because heartbeats of relays come every third. Each second each agent has 50 series of 20
+Everything between bytes that came in and bytes that go out: decoding, checking, the run's machine and its ten ticks a
+second, merging, acks, leases; Python looks for cycles as in a controller's process. Processor time of this process, so
+that neighbours count little; the mean of all seconds but the first three, because heartbeats of relays come every
+third. Each second each agent has 50 series of 20
 samples; agents report and beat as often as they would be told to in such a fleet.
 """
 
@@ -30,16 +31,18 @@ from loadproof_agent.relay import events as e
 from loadproof_agent.relay import records as rr
 from loadproof_agent.relay.machine import RelayMachine
 from loadproof_agent.relay.process import counted, merge, read_delta, started, write_delta
+from loadproof_controller import collector
 from loadproof_controller import messages as m
 from loadproof_controller._wire import decode_request, encode_response, pb
 from loadproof_controller.cadence import heartbeat_ms_for, snapshot_ms_for
 from loadproof_controller.fleet import AgentLink, Fleet
+from loadproof_controller.machine import events as ev
 from loadproof_controller.relays import messages as rm
 from loadproof_controller.relays._wire import decode_relay_request, encode_relay_response, relay_pb2
 from loadproof_controller.relays.links import RelayLink
 from loadproof_controller.relays.station import RelayStation
 from loadproof_controller.request import RunRequest
-from loadproof_controller.runner import Runner
+from loadproof_controller.runner import TICK_S, Runner
 from loadproof_report.rundata import BundleInfo
 
 BUNDLE = b"PK-bundle"
@@ -179,6 +182,8 @@ class Work:
                 self.station.heard(self.relays[number], said, 0)
             else:
                 self.fleet.heard(self.links[number], decode_request(pb.AttachRequest.FromString(data)), 0)
+        for _ in range(round(1 / TICK_S)):
+            self.runner._handle(ev.Tick())
         assert self.runner.merged.deltas or second < self.every_s  # adds up what waits
         went = self._drain()
         return time.process_time() - began, len(came) + went
@@ -193,6 +198,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lp-work") as folder:
         work = Work(FleetLoad(options.agents, options.seconds, 20), options.relays, Path(folder))
+        collector.settle()  # as the command does
         readings = [work.second(second) for second in range(options.seconds)][3:]
     merged = sum(delivery.started for delivery in work.runner.merged.delivery.values())
     assert merged == work.expected - work.on_its_way(), (merged, work.expected)

@@ -10,6 +10,7 @@ from loadproof.histogram import Counts, Histogram
 from loadproof.histogram.counts import sum_counts
 from loadproof.metrics import Block, Delta, RunningTotals, SeriesKey, SeriesTotals, Sums, sums_of
 from loadproof_controller.messages import Heartbeat
+from loadproof_controller.relays.messages import ChildBeat
 from loadproof_report.rundata import RunEvent
 
 EVENTS_MAX = 10_000
@@ -129,16 +130,28 @@ class AgentBook:
     def heartbeat(self, beat: Heartbeat, clock_offset_ns: int = 0) -> None:
         """Note the workers' readings. `clock_offset_ns`: the agent's clock minus ours."""
         began_ns = min((worker.began_ns for worker in beat.workers if worker.began_ns), default=0)
-        if began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
-            self._began_there_ns, self.began_ns = began_ns, began_ns - clock_offset_ns
         in_flight = cpu = memory = 0
         for worker in beat.workers:
             in_flight += worker.in_flight
             cpu, memory = max(cpu, worker.cpu_permille), max(memory, worker.memory_bytes)
+        self._noted(in_flight, cpu, memory, beat.machine_cpu_permille, began_ns, clock_offset_ns)
+
+    def relayed_beat(self, beat: ChildBeat, clock_offset_ns: int = 0) -> None:
+        """Note the same of a heartbeat that a relay brought."""
+        self._noted(
+            beat.in_flight, beat.cpu_permille, beat.memory_bytes, beat.machine_cpu_permille, beat.began_ns,
+            clock_offset_ns,
+        )  # fmt: skip
+
+    def _noted(
+        self, in_flight: int, cpu: int, memory: int, machine_cpu: int, began_ns: int, clock_offset_ns: int
+    ) -> None:
         self.in_flight, self.cpu_permille, self.memory_bytes = in_flight, cpu, memory
-        self.machine_cpu_permille = beat.machine_cpu_permille
+        self.machine_cpu_permille = machine_cpu
         self.cpu_permille_max = max(self.cpu_permille_max, cpu)
         self.memory_bytes_max = max(self.memory_bytes_max, memory)
+        if began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
+            self._began_there_ns, self.began_ns = began_ns, began_ns - clock_offset_ns
 
     def mismatches(self) -> list[str]:
         """Return the series whose totals, as the agent's Final has them, differ from what was merged from it.

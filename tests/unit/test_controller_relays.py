@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from controller_runs import closed_plan, open_plan, request_for
 from loadproof.histogram import LAYOUT_ID
-from loadproof.metrics import CodecError, Sums, decode_delta, encode_delta, merge_delta, series_totals, sums_of
+from loadproof.metrics import (
+    CodecError,
+    RunningTotals,
+    Sums,
+    decode_delta,
+    encode_delta,
+    merge_delta,
+    series_totals,
+    sums_of,
+)
 from loadproof_controller import fleet as fleet_module
 from loadproof_controller import messages as m
 from loadproof_controller.errors import HostileData
@@ -138,6 +147,18 @@ def test_heartbeats_that_a_relay_brings_renew_the_leases_of_those_they_are_of() 
     out = driver.feed(ev.BeatsReceived((("a0", 1, clock), ("a1", 2, clock), ("x", 1, clock))))
     assert [(i.agent_id, i.message.echo_ns) for i in out] == [("a0", clock)]
     assert driver.machine.members["a0"].heartbeat_ns == driver.now > driver.machine.members["a1"].heartbeat_ns
+
+
+def test_a_heartbeat_says_the_same_by_a_relay_as_alone() -> None:
+    """Readings now, the highest so far, and when the load began: first as known, then only if it was earlier."""
+    nothing = RunningTotals()
+    alone, by_relay = AgentBook(nothing), AgentBook(nothing)
+    for in_flight, cpu, memory, began_ns, offset_ns in ((3, 400, 9, 0, 1), (5, 300, 10, 70, 2), (4, 500, 8, 80, 3)):
+        worker = m.WorkerReading(0, 1, 0, in_flight, cpu, memory, began_ns)
+        alone.heartbeat(m.Heartbeat("run", 5, (worker,), 2, cpu + 1), offset_ns)
+        by_relay.relayed_beat(rm.ChildBeat("a", 1, 5, in_flight, cpu, memory, began_ns, cpu + 1), offset_ns)
+    assert by_relay == alone
+    assert (by_relay.cpu_permille_max, by_relay.memory_bytes_max, by_relay.began_ns) == (500, 10, 68)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -320,7 +341,7 @@ class House:
         self.heard_of.append((relay.relay_id, block))
 
     def heard_beats(self, relay: RelayLink, beats: Sequence[rm.ChildBeat]) -> None:
-        self.heard_of += [(child.agent_id, child.beat) for child in beats]
+        self.heard_of += [(child.agent_id, child.monotonic_ns) for child in beats]
 
     def relay_changed(self, relay: RelayLink, text: str) -> None:
         self.heard_of.append(("relay", text))
@@ -330,13 +351,12 @@ def test_an_agent_behind_a_relay_is_a_link_like_any_other() -> None:
     """What it says reaches the run, what it is sent goes by the relay, and it leaves with its stream."""
     house = House()
     assert house.come(house.relay, "a") == [rm.ChildTold("a", 1, m.End("old"))]
-    beat = m.Heartbeat("run", 5)
-    strangers = (rm.ChildBeat("a", 2, beat), rm.ChildBeat("x", 1, beat))
-    house.station.heard(house.relay, rm.RelayBeats((rm.ChildBeat("a", 1, beat), *strangers)), 0)
+    strangers = (rm.ChildBeat("a", 2, 5), rm.ChildBeat("x", 1, 5))
+    house.station.heard(house.relay, rm.RelayBeats((rm.ChildBeat("a", 1, 5), *strangers)), 0)
     house.station.heard(house.relay, rm.ChildSaid("a", 1, m.LogBatch("run", ("x",))), 0)
     house.station.heard(house.relay, rm.ChildSaid("b", 1, m.LogBatch("run", ("x",))), 0)
     house.station.heard(house.relay, rm.ChildGone("a", 1), 0)
-    assert house.heard_of[1:] == [("a", beat), ("a", m.LogBatch("run", ("x",))), ("detached", "a")]
+    assert house.heard_of[1:] == [("a", 5), ("a", m.LogBatch("run", ("x",))), ("detached", "a")]
 
 
 def test_leases_that_last_on_go_out_together_as_numbers() -> None:

@@ -22,6 +22,8 @@ HURRY_NS = 5 * NS_PER_S
 """How long agents get after an immediate stop before their Finals are overdue."""
 SPARE_PHASES = frozenset({"preparing", "ready", "setup", "running"})
 """When an agent that comes late may still be of use."""
+FREQUENT = (ev.Tick, ev.HeartbeatReceived, ev.BeatsReceived, ev.SnapshotReceived, ev.BlockReceived)
+"""After anything else every agent is looked at again."""
 NUMBERS = (do.LogAndApply, do.LogAndApplyBlock, do.LogDraws, do.Record)
 """What is carried out before the state that follows from it is logged."""
 
@@ -71,6 +73,8 @@ class RunMachine(Redealing, Ending):
         self._now = max(self._now, now_ns)
         self._out = []
         self._touched = {}
+        if not isinstance(event, FREQUENT):
+            self._quiet_until_ns = 0
         before = self._facts()
         if self.phase not in OVER:
             self._handlers[type(event)](event)
@@ -189,7 +193,7 @@ class RunMachine(Redealing, Ending):
         if self.phase == "ready":
             self._barrier()
         elif self.phase in LOAD:
-            if not member.overdue:
+            if member.lost and not member.overdue:
                 self._reinstate(member)
             if member.lease_until_ns is not None and member.working and self._now >= member.renew_at_ns:
                 self._out.append(do.Send(member.agent_id, self.leases.renew(member, self._now)))
@@ -210,7 +214,7 @@ class RunMachine(Redealing, Ending):
         """An agent thought dead is back: it goes on with the shards nobody has taken from it."""
         if member.lost and not member.refused and self.phase in LOAD:
             member.lost = False
-            member.renew_at_ns = 0
+            member.renew_at_ns = self._quiet_until_ns = 0
             self._touch(member)
             held = "its shards are with other agents now" if member.fenced else "it goes on with its shards"
             self._record("agent_returned", f"agent {member.agent_id} was thought lost and returned: {held}", member)
@@ -348,7 +352,7 @@ class RunMachine(Redealing, Ending):
 
     def _conclude_if_complete(self) -> None:
         """Go on to teardown once no part is expected any more and no lost agent can still be loading the target."""
-        if self.phase not in LOAD or any(member.working for member in self.members.values()):
+        if self.phase not in LOAD or self._somebody_works():
             return
         if not self._immediate and any(self._may_still_load(member) for member in self.everyone):
             return
@@ -441,6 +445,9 @@ class RunMachine(Redealing, Ending):
             self._teardown_next()
 
     def _watch_agents(self) -> None:
+        """Lose agents whose time is over; as leases only grow longer, all are looked at again when the first may be."""
+        if self._now < self._quiet_until_ns:
+            return
         for member in self.everyone:
             if self.phase not in LOAD:
                 return
@@ -451,6 +458,7 @@ class RunMachine(Redealing, Ending):
                 self._lose(member, "its process ended")
             if member.lost and lease_over and member.grants and self.config.redeals:
                 self._redeal(member)
+        self._quiet_until_ns = min(map(self._quiet_until, self.everyone), default=0)
 
     def _silence_of(self, member: Member) -> str:
         if member.heartbeat_ns is None:

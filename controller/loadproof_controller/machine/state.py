@@ -26,6 +26,7 @@ Phase = Literal[
 ]
 BEFORE_LOAD: frozenset[Phase] = frozenset({"pending", "preparing", "ready", "setup"})
 LOAD: frozenset[Phase] = frozenset({"running", "draining", "collecting"})
+FOREVER_NS = 1 << 63
 OVER: frozenset[Phase] = frozenset({"finished", "aborted", "failed"})
 
 
@@ -60,6 +61,8 @@ class RunState:
         self._out: list[do.Instruction] = []
         self._touched: dict[tuple[str, int], Member] = {}
         self._acks_owed: dict[str, int] = {}
+        self._quiet_until_ns = 0
+        self._at_work: Member | None = None
 
     def member(self, agent_id: str, epoch: int) -> Member | None:
         """Return the run's agent of that name and process, if it has one."""
@@ -84,6 +87,23 @@ class RunState:
         gone = member.local and not member.attached
         held = member.lease_until_ns or 0
         return not member.final and not gone and not member.fenced and self._now < held
+
+    def _somebody_works(self) -> bool:
+        """Return whether a part is still expected. One that was found at work is asked first, not all of a fleet."""
+        known = self._at_work
+        if known is None or not known.working or self.members.get(known.agent_id) is not known:
+            self._at_work = next((member for member in reversed(self.members.values()) if member.working), None)
+        return self._at_work is not None
+
+    def _quiet_until(self, member: Member) -> int:
+        """Return until when time alone does nothing to the agent, by what is known now."""
+        if member.lost:
+            return self._now if member.grants and self.config.redeals else FOREVER_NS
+        if not member.working or member.lease_until_ns is None:
+            return FOREVER_NS
+        if member.local and member.detached_ns is not None:
+            return min(member.lease_until_ns, member.detached_ns + self.config.detach_grace_local_ns)
+        return member.lease_until_ns
 
     def _detached_for(self, member: Member) -> int:
         return -1 if member.detached_ns is None else self._now - member.detached_ns

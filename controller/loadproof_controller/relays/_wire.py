@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
-from loadproof_controller import messages as m
 from loadproof_controller._wire import AGENT_ID, NAME_CHARACTERS_MAX, WireError, decode_request, encode_response
 from loadproof_controller.relays import messages as rm
 from loadproof_controller.text import clean
@@ -76,13 +75,12 @@ def _beats(message: relay_pb2.RelayRequest) -> rm.RelayBeats:
             rm.ChildBeat(
                 beat.agent_id,
                 beat.epoch,
-                m.Heartbeat(
-                    clean(beat.run_id, NAME_CHARACTERS_MAX),
-                    beat.monotonic_ns,
-                    (m.WorkerReading(0, 0, 0, beat.in_flight, beat.cpu_permille, beat.memory_bytes, beat.began_ns),),
-                    beat.unacked,
-                    beat.machine_cpu_permille,
-                ),
+                beat.monotonic_ns,
+                beat.in_flight,
+                beat.cpu_permille,
+                beat.memory_bytes,
+                beat.began_ns,
+                beat.machine_cpu_permille,
             )
             for beat in message.beats.beats
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loadproof.metrics import Sums
-from loadproof_controller.messages import FromAgent, Heartbeat, ToAgent
+from loadproof_controller.messages import FromAgent, ToAgent
 
 # --- relay to controller ----------------------------------------------------------------------------------------------
 
@@ -48,11 +48,18 @@ class ChildGone:
 
 
 class ChildBeat(NamedTuple):
-    """An agent's newest heartbeat, its workers taken together as one."""
+    """An agent's newest heartbeat, its workers taken together as one: flat, as ten thousand agents send thousands a
+    second. Fields are those of `messages.Heartbeat` and `messages.WorkerReading`.
+    """
 
     agent_id: str
     epoch: int
-    beat: Heartbeat
+    monotonic_ns: int
+    in_flight: int = 0
+    cpu_permille: int = 0
+    memory_bytes: int = 0
+    began_ns: int = 0
+    machine_cpu_permille: int = 0
 
 
 @dataclass(frozen=True, slots=True)
