@@ -12,7 +12,7 @@ import pytest
 from shop_cli import Finished, assert_went_well, counted_suite, loadproof, run_json
 from shop_process import Received, RunningShop, running_shop, trace_low
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("load")]
 
 PROFILES = """
 [profiles.open]

@@ -9,7 +9,7 @@ import pytest
 from shop_cli import assert_went_well, loadproof, run_json, write_suite
 from shop_process import running_shop, trace_low
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 SUITE = '''
 from loadproof import Suite, VirtualUser
