@@ -39,7 +39,7 @@ def number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_imports_point_one_way() -> None:
     """The import contracts of pyproject.toml hold."""
     command = Path(sys.executable).with_name("lint-imports")

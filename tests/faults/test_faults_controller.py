@@ -22,7 +22,7 @@ from service_mode import deployed, until
 from shop_cli import counted_suite, loadproof_here, run_json
 from shop_process import running_shop
 
-pytestmark = [pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(300)]
 PROFILE = '[suite]\nmodule = "suite.py"\n\n[profiles.fault]\narrivals = [{ rate = "50/s", for = "6s" }]\n'
 
 

@@ -21,7 +21,7 @@ from fault_scene import (
     silent_s,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 RATE = 60
 
 

@@ -24,7 +24,7 @@ from fault_scene import (
     silent_s,
 )
 
-pytestmark = [pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(300)]
 RATE = 60
 MORE_SEEDS = [
     pytest.param(seed, policy, marks=pytest.mark.slow) for seed in range(3, 8) for policy in ("continue", "redeal")

@@ -9,7 +9,7 @@ import pytest
 
 from fault_scene import Scene, fault_scene, ran_twice
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 HEAD = """
 import asyncio, ctypes, os, signal, sys

@@ -14,7 +14,7 @@ import pytest
 
 from shop_cli import Finished, loadproof, loadproof_here, run_json, write_suite
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 GOOD_TOML = """
 [suite]

@@ -14,7 +14,7 @@ from shop_cli import assert_went_well, counted_suite, loadproof, loadproof_here,
 from shop_process import running_shop
 from tree import ROOT
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 PROFILE = '[profiles.short]\narrivals = [{ rate = "40/s", for = "1s" }]'
 FILES = {
@@ -192,6 +192,7 @@ def test_init_does_not_touch_what_is_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.timeout(900)  # mypy reads all of our dependencies, on a fresh clone without a cache
 def test_a_new_suite_and_the_examples_pass_strict_typing(tmp_path: Path) -> None:
     """Users who check their suites with mypy --strict have no complaint to fix, neither in ours."""
     assert loadproof_here("init", "new", cwd=tmp_path).code == 0

@@ -19,7 +19,7 @@ import pytest
 from shop_cli import COMMAND, counted_suite, environment, run_json, write_suite
 from shop_process import running_shop
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 PROFILE = '[profiles.long]\narrivals = [{ rate = "20/s", for = "60s" }]\ngraceful_stop = "20s"'
 HANGING = """
@@ -58,7 +58,7 @@ class Command:
             self._queue.put(line)
         self._queue.put(None)
 
-    def wait_for(self, text: str, limit_s: float = 60) -> str:
+    def wait_for(self, text: str, limit_s: float = 180) -> str:
         """Return the first line from now on that holds `text`."""
         end = time.monotonic() + limit_s
         while True:
@@ -76,7 +76,7 @@ class Command:
         """Send the command, and only it, a signal."""
         os.kill(self.process.pid, number)
 
-    def end(self, limit_s: float = 60) -> int:
+    def end(self, limit_s: float = 180) -> int:
         """Wait for the end and return the exit code."""
         return self.process.wait(timeout=limit_s)
 
@@ -99,7 +99,7 @@ def running(suite: Path, out: Path, url: str) -> Iterator[Command]:
         process.stderr.close()
 
 
-def gone(processes: list[psutil.Process], limit_s: float = 40) -> bool:
+def gone(processes: list[psutil.Process], limit_s: float = 120) -> bool:
     """Say whether all of them end in time."""
     _, alive = psutil.wait_procs(processes, timeout=limit_s)
     return not alive

@@ -13,7 +13,7 @@ from service_mode import free_ports
 from shop_cli import Finished, assert_went_well, environment, run_json
 from tree import ROOT
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("load")]
 
 MARKED = re.compile(r"^<!-- run -->\n```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

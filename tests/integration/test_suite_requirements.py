@@ -15,7 +15,7 @@ from service_mode import Deployment, Service, deployed, until
 from shop_cli import loadproof, loadproof_here, run_json, write_suite
 from wheels import locked, make_wheel, only_from
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("load")]
 
 SUITE = """
 import json

@@ -11,7 +11,7 @@ from http_certificates import Authority
 from http_hostile import Hostile, reply, scripted
 from shop_cli import Finished, assert_went_well, loadproof, loadproof_here, run_json, write_suite
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 SUITE = """
 from loadproof import Suite

@@ -8,7 +8,7 @@ import pytest
 
 from shop_cli import loadproof, run_json, write_suite
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("load")]
 
 SUITE = """
 import time

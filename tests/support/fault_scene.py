@@ -224,7 +224,7 @@ class Scene:
 
     async def finish(self, request: RunRequest) -> Outcome:
         """Run `request` to its end and report on it."""
-        limit_s = 60 + (request.plan.duration_ns or 0) / NS_PER_S
+        limit_s = 180 + (request.plan.duration_ns or 0) / NS_PER_S
         async with asyncio.timeout(limit_s):
             data = await self.service.run(request)
         result = build_result(data, ())
@@ -284,7 +284,7 @@ async def _end(agent: Agent) -> None:
         await agent.process.wait()
 
 
-async def gone(processes: list[psutil.Process], limit_s: float = 20) -> bool:
+async def gone(processes: list[psutil.Process], limit_s: float = 90) -> bool:
     """Say whether all of them end in time. None may be a child of this process: who else would reap it."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, limit_s)
     return not alive

@@ -74,7 +74,7 @@ class RealCluster:
         names = {kind: [i["metadata"]["name"] for i in self._list(path)] for kind, path in paths.items()}
         return {kind: sorted(found) for kind, found in names.items() if found}
 
-    def wait_until(self, true: Any, limit_s: float = 60.0) -> None:
+    def wait_until(self, true: Any, limit_s: float = 180.0) -> None:
         """Wait until `true(self)`."""
         until(lambda: bool(true(self)), lambda: str(self.left()), limit_s)
 

@@ -83,7 +83,7 @@ class StandIn:
         with self.changed:
             return {kind: sorted(names) for kind, names in self.store.items() if names and kind != "events"}
 
-    def wait_until(self, true: Any, limit_s: float = 60.0) -> None:
+    def wait_until(self, true: Any, limit_s: float = 180.0) -> None:
         """Wait until `true(self)`."""
         with self.changed:
             assert self.changed.wait_for(lambda: true(self), limit_s), self.left()

@@ -18,7 +18,7 @@ from typing import IO
 
 from shop_cli import COMMAND, environment, loadproof
 
-LIMIT_S = 90.0
+LIMIT_S = 180.0
 PORTS = (15_000, 30_000)
 """Below the ports that Linux (32768 on) and macOS (49152 on) give to whoever asks for any."""
 

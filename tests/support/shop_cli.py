@@ -58,7 +58,7 @@ class Finished:
     err: str
 
 
-def loadproof(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 90) -> Finished:
+def loadproof(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 240) -> Finished:
     """Run the command to its end."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, capture_output=True,

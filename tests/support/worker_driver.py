@@ -21,7 +21,7 @@ from loadproof_agent.pipe import messages as m
 from loadproof_agent.pipe.connection import PipeConnection
 
 MessageT = TypeVar("MessageT")
-LIMIT_S = 20.0
+LIMIT_S = 90.0
 
 
 class WorkerDriver:

@@ -49,7 +49,7 @@ def suite(tmp_path: Path) -> Path:
 def command(suite: Path, way: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run `check` in a shell, with what follows it there."""
     line = ["sh", "-c", f'"$@" {way}', "sh", *COMMAND, "check", str(suite)]
-    return subprocess.run(line, capture_output=True, timeout=90, check=False, env=environment(env))
+    return subprocess.run(line, capture_output=True, timeout=240, check=False, env=environment(env))
 
 
 def test_a_stream_that_was_closed_for_us_is_none(suite: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     line = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(folder), *COMMAND, "check"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=90, check=False, env=environment())
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False, env=environment())
     assert (done.returncode, done.stderr) == (2, "the working folder is gone; change to another one.\n")
 
 
