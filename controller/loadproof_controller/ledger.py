@@ -75,7 +75,8 @@ class AgentBook:
 
     What came merged with others' through a relay is in `relayed_sums` instead of `totals`: None when nothing did.
     `started` counts arrivals or iterations; `started_known` is False when a relay did not say how many. Its first
-    worker began the load at `began_ns` of our clock, as that was known when it was first said; None before.
+    worker began the load at `began_ns` of our clock, as that was known when it was first said, to `began_known_ns`; None
+    before.
     """
 
     running: RunningTotals = field(default_factory=RunningTotals)
@@ -91,6 +92,7 @@ class AgentBook:
     memory_bytes: int = 0
     lags: list[Counts] = field(default_factory=list)
     began_ns: int | None = None
+    began_known_ns: int = 0
     started: int = 0
     started_known: bool = True
     _began_there_ns: int = 0
@@ -126,11 +128,16 @@ class AgentBook:
         self.started_known = self.started_known and started is not None
         self.relayed_sums = sums if self.relayed_sums is None else self.relayed_sums.plus(sums)
 
-    def heartbeat(self, beat: Heartbeat, clock_offset_ns: int = 0) -> None:
-        """Note the workers' readings. `clock_offset_ns`: the agent's clock minus ours."""
+    def heartbeat(self, beat: Heartbeat, clock: tuple[int, int] | None = None) -> None:
+        """Note the workers' readings.
+
+        `clock`: nanoseconds that the agent's clock is ahead of ours, and how well that is known; None where it is not
+        yet: then a later heartbeat has to tell when it began.
+        """
         began_ns = min((worker.began_ns for worker in beat.workers if worker.began_ns), default=0)
-        if began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
-            self._began_there_ns, self.began_ns = began_ns, began_ns - clock_offset_ns
+        if clock is not None and began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
+            ahead_ns, self.began_known_ns = clock
+            self._began_there_ns, self.began_ns = began_ns, began_ns - ahead_ns
         in_flight = cpu = memory = 0
         for worker in beat.workers:
             in_flight += worker.in_flight

@@ -303,8 +303,8 @@ class Runner:
         self._handle(ev.BeatsReceived(clocks))
 
     def _hear_beat(self, book: AgentBook, agent_id: str, beat: m.Heartbeat) -> None:
-        link = self.links.get(agent_id)
-        book.heartbeat(beat, link.clock.offset_ns if link is not None else 0)
+        link = self.links.get(agent_id)  # none yet where this controller was started in mid-run
+        book.heartbeat(beat, link.clock.reading_at(self._clock()) if link is not None else None)
 
     def relay_changed(self, relay: RelayLink, text: str) -> None:
         """A relay came or its stream ended while this run is on."""

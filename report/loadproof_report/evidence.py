@@ -65,12 +65,18 @@ def evidence_of(data: RunData, delivery: DeliveryResult) -> Evidence:
 
 
 def start_skew_us(fleet: Iterable[AgentInfo]) -> tuple[int, int] | None:
-    """Return how far apart the first and the last agent began, and how well that is known; None for fewer than two."""
-    began = sorted((a.start_offset_us, a.clock_uncertainty_us or 0) for a in fleet if a.start_offset_us is not None)
+    """Return how far apart the first and the last agent began, and how well that is known; None for fewer than two.
+
+    Where the clocks of agents in between are known badly, one of them may have been the first or the last.
+    """
+    began = [(a.start_offset_us, a.start_uncertainty_us or 0) for a in fleet if a.start_offset_us is not None]
     if len(began) < 2:
         return None
-    (first, first_known), (last, last_known) = began[0], began[-1]
-    return last - first, first_known + last_known
+    skew = max(began)[0] - min(began)[0]
+    latest = sorted(enumerate(began), key=lambda one: sum(one[1]))[-2:]
+    earliest = sorted(enumerate(began), key=lambda one: one[1][0] - one[1][1])[:2]
+    most = max(sum(a) - (b[0] - b[1]) for i, a in latest for j, b in earliest if i != j)
+    return skew, most - skew
 
 
 def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
