@@ -75,6 +75,8 @@ def error_of(error: BaseException, address: str) -> UplinkError:
         if any(f"{VERIFY_FAILED}: certificate {what}" in details for what in ("is not yet valid", "has expired")):
             text = f"by the clock of this machine the certificate of {address} is not good now: set the clock of one"
             return UplinkError("clock", f"{text} of the two, or start the controller again", retry=True)
+        if code is grpc.StatusCode.INTERNAL:  # gRPC's own word, sometimes in place of a refusal: the next try tells
+            return UplinkError("internal", f"the stream to the controller at {address} broke: {details}", retry=True)
         how = "refused" if code in _REFUSALS else code.name.lower()
         return UplinkError(code.name.lower(), f"the controller at {address} {how}: {details}", retry=code not in _FINAL)
     return UplinkError("broken", f"the stream to {address} broke: {type(error).__name__}: {error}", retry=True)

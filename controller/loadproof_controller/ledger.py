@@ -75,8 +75,8 @@ class AgentBook:
 
     What came merged with others' through a relay is in `relayed_sums` instead of `totals`: None when nothing did.
     `started` counts arrivals or iterations; `started_known` is False when a relay did not say how many. Its first
-    worker began the load at `began_ns` of our clock, as that was known when it was first said, to `began_known_ns`; None
-    before.
+    worker began the load at `began_ns` of our clock, None before: as that was known when it was first said, to
+    `began_known_ns`.
     """
 
     running: RunningTotals = field(default_factory=RunningTotals)
