@@ -27,7 +27,7 @@ from loadproof_agent import _wire
 from loadproof_agent import events as e
 from loadproof_agent.config import Limits
 from loadproof_agent.errors import RunError, UplinkError
-from loadproof_agent.records import Heartbeat, LogBatch
+from loadproof_agent.records import Heartbeat, LogBatch, SnapshotBlock
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -97,7 +97,11 @@ AGENT_SPEECH = Speech(
 
 
 class Outbox:
-    """What waits to be written on one stream: bounded, in order. A newer heartbeat replaces one that still waits."""
+    """What waits to be written on one stream: bounded, in order.
+
+    A heartbeat goes before everything, in place of an older one: leases hang on it. A block that still waits is not put
+    behind itself when it is said again: on a slow link the repetitions would be more than the news.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -108,14 +112,17 @@ class Outbox:
 
     def put(self, record: Any) -> bool:
         """Add a record; False when the box is full, which means that the stream is stuck."""
-        if isinstance(record, Heartbeat):
-            for position, waiting in enumerate(self._waiting):
-                if isinstance(waiting, Heartbeat):
-                    del self._waiting[position]
-                    break
+        beats, repeats = isinstance(record, Heartbeat), isinstance(record, SnapshotBlock)
+        if beats and self._waiting and isinstance(self._waiting[0], Heartbeat):
+            self._waiting.popleft()
+        if repeats and record in self._waiting:
+            return True
         if len(self._waiting) >= self._limit:
             return isinstance(record, LogBatch)  # log lines are not worth a stream
-        self._waiting.append(record)
+        if beats:
+            self._waiting.appendleft(record)
+        else:
+            self._waiting.append(record)
         self._ready.set()
         return True
 

@@ -18,13 +18,24 @@ LATER = r.Heartbeat("", 2)
 PONG = r.Pong(1, 2, 3, 4)
 
 
-async def test_outbox_keeps_order_and_replaces_a_waiting_heartbeat() -> None:
-    """A stuck stream is not filled with stale signs of life."""
+async def test_a_heartbeat_goes_before_everything_and_replaces_one_that_waits() -> None:
+    """Leases hang on it: on a slow link it does not queue behind what was measured, nor behind stale ones."""
     box = Outbox(10)
     for record in (BEAT, PONG, LATER):
         assert box.put(record)
     box.close()
-    assert [await box.get(), await box.get(), await box.get()] == [PONG, LATER, None]
+    assert [await box.get(), await box.get(), await box.get()] == [LATER, PONG, None]
+
+
+async def test_a_block_that_waits_does_not_wait_twice() -> None:
+    """It is said again every few seconds without an ack; a stuck stream is not filled with repetitions."""
+    box = Outbox(3)
+    block = r.SnapshotBlock("run", (r.SnapshotRange("a", 1, 1, 1),), b"delta")
+    other = r.SnapshotBlock("run", (r.SnapshotRange("a", 1, 2, 2),), b"delta")
+    for record in (block, other, block, other, block):
+        assert box.put(record)
+    box.close()
+    assert [await box.get(), await box.get(), await box.get()] == [block, other, None]
 
 
 async def test_outbox_is_bounded_and_gives_up_log_lines_first() -> None:

@@ -307,6 +307,7 @@ class RunMachine(Redealing, Ending):
         if verdict == "apply":
             self._out.append(do.LogAndApply(event.agent_id, event.epoch, event.from_seq, event.to_seq, event.payload))
             self.sequence.take(event.agent_id, event.epoch, event.to_seq)
+            self._more_came(member)
         pause_ns = self.config.ack_pause_ns
         if verdict == "apply" and self.phase == "running" and self._now < member.acked_ns + pause_ns:
             self._acks_owed.setdefault(member.agent_id, self._now + pause_ns)
