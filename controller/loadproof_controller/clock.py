@@ -11,6 +11,11 @@ DRIFT_PPM = 100
 """How far two clocks may go apart, microseconds a second: 50 each, what crystals of computers keep to."""
 
 
+def drift_ns(ns: int) -> int:
+    """Return how far two clocks may have gone apart in that time."""
+    return max(ns, 0) * DRIFT_PPM // 1_000_000
+
+
 class Reading(NamedTuple):
     """One exchange: round trip without the agent's own time, offset (agent minus controller), when; nanoseconds."""
 
@@ -20,7 +25,7 @@ class Reading(NamedTuple):
 
     def uncertainty_ns(self, now_ns: int) -> int:
         """Return how far the true offset may be from this one now: half the round trip, and the drift since."""
-        return (self.rtt_ns + 1) // 2 + max(now_ns - self.at_ns, 0) * DRIFT_PPM // 1_000_000
+        return (self.rtt_ns + 1) // 2 + drift_ns(now_ns - self.at_ns)
 
 
 class ClockEstimate:

@@ -9,6 +9,7 @@ from typing import Any
 from loadproof.histogram import Counts, Histogram
 from loadproof.histogram.counts import sum_counts
 from loadproof.metrics import Block, Delta, RunningTotals, SeriesKey, SeriesTotals, Sums, sums_of
+from loadproof_controller.clock import drift_ns
 from loadproof_controller.messages import Heartbeat
 from loadproof_report.rundata import RunEvent
 
@@ -136,7 +137,8 @@ class AgentBook:
         """
         began_ns = min((worker.began_ns for worker in beat.workers if worker.began_ns), default=0)
         if clock is not None and began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
-            ahead_ns, self.began_known_ns = clock
+            ahead_ns, known_ns = clock
+            self.began_known_ns = known_ns + drift_ns(beat.monotonic_ns - began_ns)
             self._began_there_ns, self.began_ns = began_ns, began_ns - ahead_ns
         in_flight = cpu = memory = 0
         for worker in beat.workers:

@@ -127,12 +127,19 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
 
 def _agents_gone(data: RunData) -> str:
     gone = [agent for agent in data.fleet if agent.lost]
-    if not gone:
+    back = [agent for agent in data.fleet if not agent.lost and agent.lost_at_s is not None]
+    return _lost_ones(gone, "") + _lost_ones(back, " and came back")
+
+
+def _lost_ones(agents: list[AgentInfo], more: str) -> str:
+    if not agents:
         return ""
-    names = ", ".join(clean(agent.agent_id) for agent in gone[:5]) + (" and more" if len(gone) > 5 else "")
-    first = min((agent.lost_at_s for agent in gone if agent.lost_at_s is not None), default=None)
+    names = ", ".join(clean(agent.agent_id) for agent in agents[:5]) + (" and more" if len(agents) > 5 else "")
+    first = min((agent.lost_at_s for agent in agents if agent.lost_at_s is not None), default=None)
     at = f" at {clock_text(first)}" if first is not None else ""
-    return f" Agent {names} was lost{at}." if len(gone) == 1 else f" Agents {names} were lost, the first{at}."
+    if len(agents) == 1:
+        return f" Agent {names} was lost{at}{more}."
+    return f" Agents {names} were lost{more}, the first{at}."
 
 
 def _agents(data: RunData) -> list[Finding]:

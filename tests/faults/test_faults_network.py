@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from pathlib import Path
@@ -66,6 +67,7 @@ async def test_a_partition_longer_than_the_lease_stops_the_load_until_it_heals(t
     assert "goes on with its shards" in outcome.events("agent_returned")[0]
     assert outcome.result.delivery.missed > 0
     assert "were never started" in outcome.finding("missed_or_lost")
+    assert re.search(r"Agent a2 was lost at \d+:\d\d and came back\.", outcome.finding("missed_or_lost"))
     assert outcome.code == 3
 
 

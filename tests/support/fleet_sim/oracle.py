@@ -115,7 +115,7 @@ class Oracle:
     def told_start(self, process: Process, at_ns: int, clock: ClockEstimate) -> None:
         """The controller orders the start, in the agent's clock: never further off than it says its clock is known."""
         assert self.start_ns is not None
-        reading = clock.reading_at(max(self.start_ns, self.world.now))
+        reading = clock.reading_at(self.world.now + abs(self.start_ns - self.world.now))
         off_ns = at_ns - process.clock_at(self.start_ns)
         if reading is None or abs(off_ns) > reading[1] + 1:
             self.fail(f"{process.name} is to start {off_ns} ns off, its clock is said to be known to {reading}")
