@@ -17,7 +17,7 @@ def drift_ns(ns: int) -> int:
 
 
 class Reading(NamedTuple):
-    """One exchange: round trip without the agent's own time, offset (agent minus controller), when; nanoseconds."""
+    """One exchange: round trip without the agent's own time, offset (agent minus controller), its begin; in ns."""
 
     rtt_ns: int
     offset_ns: int
@@ -51,7 +51,7 @@ class ClockEstimate:
         if answered_ns < received_ns or not 0 <= rtt <= RTT_NS_MAX:
             return False
         offset = ((received_ns - sent_ns) + (answered_ns - back_ns)) // 2
-        self._readings.append(Reading(rtt, offset, back_ns))
+        self._readings.append(Reading(rtt, offset, sent_ns))
         self._newest_ns = back_ns
         self._best = min(self._readings, key=lambda reading: reading.uncertainty_ns(back_ns))
         return True

@@ -89,7 +89,7 @@ def test_clocks_that_drift_apart_are_within_the_uncertainty(
         now += there + back + pause_ns
     reading = clock.reading_at(now)
     assert reading is not None
-    assert abs(reading[0] - (theirs(now) - now)) <= reading[1] + 2
+    assert abs(reading[0] - (theirs(now) - now)) <= reading[1] + 4  # roundings
 
 
 def test_of_a_clock_not_known_yet_nothing_is_said() -> None:
