@@ -61,7 +61,9 @@ _FINAL = frozenset(
 )
 """Statuses that trying again does not mend. Anything else, INTERNAL included, may be a stream that ended early."""
 
-_REFUSALS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+_REFUSALS = frozenset(
+    {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
 """Statuses whose details say everything: the status would only say it again."""
 
 

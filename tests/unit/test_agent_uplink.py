@@ -79,6 +79,16 @@ def test_statuses_become_our_errors(code: grpc.StatusCode, retry: bool) -> None:
     assert "why" in mapped.text
 
 
+def test_a_place_that_may_become_free_is_a_refusal_in_words_that_is_tried_again() -> None:
+    """No name of a status is shown where the controller's own words say it all."""
+    metadata = grpc.aio.Metadata()
+    full = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata, metadata, "1 agent at a time")
+    assert error_of(full, "host:1").text == "the controller at host:1 refused: 1 agent at a time"
+    assert error_of(full, "host:1").retry
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, metadata, metadata, "Internal error from Core")
+    assert error_of(broken, "host:1").text == "the stream to the controller at host:1 broke: Internal error from Core"
+
+
 def test_anything_unexpected_is_tried_again() -> None:
     """asyncio's own errors come out of ended streams too."""
     assert error_of(asyncio.InvalidStateError("ended"), "host:1").retry
