@@ -27,7 +27,7 @@ from loadproof_agent import _wire
 from loadproof_agent import events as e
 from loadproof_agent.config import Limits
 from loadproof_agent.errors import RunError, UplinkError
-from loadproof_agent.records import Heartbeat, LogBatch
+from loadproof_agent.records import Heartbeat, LogBatch, SnapshotBlock
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -61,7 +61,9 @@ _FINAL = frozenset(
 )
 """Statuses that trying again does not mend. Anything else, INTERNAL included, may be a stream that ended early."""
 
-_REFUSALS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+_REFUSALS = frozenset(
+    {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
 """Statuses whose details say everything: the status would only say it again."""
 
 
@@ -75,6 +77,8 @@ def error_of(error: BaseException, address: str) -> UplinkError:
         if any(f"{VERIFY_FAILED}: certificate {what}" in details for what in ("is not yet valid", "has expired")):
             text = f"by the clock of this machine the certificate of {address} is not good now: set the clock of one"
             return UplinkError("clock", f"{text} of the two, or start the controller again", retry=True)
+        if code is grpc.StatusCode.INTERNAL:  # gRPC's own word, sometimes in place of a refusal: the next try tells
+            return UplinkError("internal", f"the stream to the controller at {address} broke: {details}", retry=True)
         how = "refused" if code in _REFUSALS else code.name.lower()
         return UplinkError(code.name.lower(), f"the controller at {address} {how}: {details}", retry=code not in _FINAL)
     return UplinkError("broken", f"the stream to {address} broke: {type(error).__name__}: {error}", retry=True)
@@ -95,7 +99,11 @@ AGENT_SPEECH = Speech(
 
 
 class Outbox:
-    """What waits to be written on one stream: bounded, in order. A newer heartbeat replaces one that still waits."""
+    """What waits to be written on one stream: bounded, in order.
+
+    A heartbeat goes before everything, in place of an older one: leases hang on it. A block that still waits is not put
+    behind itself when it is said again: on a slow link the repetitions would be more than the news.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -106,14 +114,17 @@ class Outbox:
 
     def put(self, record: Any) -> bool:
         """Add a record; False when the box is full, which means that the stream is stuck."""
-        if isinstance(record, Heartbeat):
-            for position, waiting in enumerate(self._waiting):
-                if isinstance(waiting, Heartbeat):
-                    del self._waiting[position]
-                    break
+        beats, repeats = isinstance(record, Heartbeat), isinstance(record, SnapshotBlock)
+        if beats and self._waiting and isinstance(self._waiting[0], Heartbeat):
+            self._waiting.popleft()
+        if repeats and record in self._waiting:
+            return True
         if len(self._waiting) >= self._limit:
             return isinstance(record, LogBatch)  # log lines are not worth a stream
-        self._waiting.append(record)
+        if beats:
+            self._waiting.appendleft(record)
+        else:
+            self._waiting.append(record)
         self._ready.set()
         return True
 

@@ -206,9 +206,8 @@ class Fleet:
         if attached < limit:
             return ""
         agents = "1 agent" if limit == 1 else f"{limit} agents"
-        return (
-            f"token {token_id} lets in {agents} at a time, and {attached} are attached: make one with more --agents-max"
-        )
+        here = "1 is" if attached == 1 else f"{attached} are"
+        return f"token {token_id} lets in {agents} at a time, and {here} attached: make one with more --agents-max"
 
     def judge(
         self, hello: Hello, certified: str | None = None, token_id: str = "", *, relayed: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 from loadproof.histogram import Counts, Histogram
 from loadproof.histogram.counts import sum_counts
 from loadproof.metrics import Block, Delta, RunningTotals, SeriesKey, SeriesTotals, Sums, sums_of
+from loadproof_controller.clock import drift_ns
 from loadproof_controller.messages import Heartbeat
 from loadproof_controller.relays.messages import ChildBeat
 from loadproof_report.rundata import RunEvent
@@ -76,7 +77,8 @@ class AgentBook:
 
     What came merged with others' through a relay is in `relayed_sums` instead of `totals`: None when nothing did.
     `started` counts arrivals or iterations; `started_known` is False when a relay did not say how many. Its first
-    worker began the load at `began_ns` of our clock, as that was known when it was first said; None before.
+    worker began the load at `began_ns` of our clock, None before: as that was known when it was first said, to
+    `began_known_ns`.
     """
 
     running: RunningTotals = field(default_factory=RunningTotals)
@@ -92,6 +94,7 @@ class AgentBook:
     memory_bytes: int = 0
     lags: list[Counts] = field(default_factory=list)
     began_ns: int | None = None
+    began_known_ns: int = 0
     started: int = 0
     started_known: bool = True
     _began_there_ns: int = 0
@@ -127,31 +130,36 @@ class AgentBook:
         self.started_known = self.started_known and started is not None
         self.relayed_sums = sums if self.relayed_sums is None else self.relayed_sums.plus(sums)
 
-    def heartbeat(self, beat: Heartbeat, clock_offset_ns: int = 0) -> None:
-        """Note the workers' readings. `clock_offset_ns`: the agent's clock minus ours."""
+    def heartbeat(self, beat: Heartbeat, clock: tuple[int, int] | None = None) -> None:
+        """Note the workers' readings.
+
+        `clock`: nanoseconds that the agent's clock is ahead of ours, and how well that is known; None where it is not
+        yet: then a later heartbeat has to tell when it began.
+        """
         began_ns = min((worker.began_ns for worker in beat.workers if worker.began_ns), default=0)
         in_flight = cpu = memory = 0
         for worker in beat.workers:
             in_flight += worker.in_flight
             cpu, memory = max(cpu, worker.cpu_permille), max(memory, worker.memory_bytes)
-        self._noted(in_flight, cpu, memory, beat.machine_cpu_permille, began_ns, clock_offset_ns)
+        self._noted(in_flight, cpu, memory, beat.machine_cpu_permille)
+        self._began(began_ns, beat.monotonic_ns, clock)
 
-    def relayed_beat(self, beat: ChildBeat, clock_offset_ns: int = 0) -> None:
+    def relayed_beat(self, beat: ChildBeat, clock: tuple[int, int] | None = None) -> None:
         """Note the same of a heartbeat that a relay brought."""
-        self._noted(
-            beat.in_flight, beat.cpu_permille, beat.memory_bytes, beat.machine_cpu_permille, beat.began_ns,
-            clock_offset_ns,
-        )  # fmt: skip
+        self._noted(beat.in_flight, beat.cpu_permille, beat.memory_bytes, beat.machine_cpu_permille)
+        self._began(beat.began_ns, beat.monotonic_ns, clock)
 
-    def _noted(
-        self, in_flight: int, cpu: int, memory: int, machine_cpu: int, began_ns: int, clock_offset_ns: int
-    ) -> None:
+    def _noted(self, in_flight: int, cpu: int, memory: int, machine_cpu: int) -> None:
         self.in_flight, self.cpu_permille, self.memory_bytes = in_flight, cpu, memory
         self.machine_cpu_permille = machine_cpu
         self.cpu_permille_max = max(self.cpu_permille_max, cpu)
         self.memory_bytes_max = max(self.memory_bytes_max, memory)
-        if began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
-            self._began_there_ns, self.began_ns = began_ns, began_ns - clock_offset_ns
+
+    def _began(self, began_ns: int, now_ns: int, clock: tuple[int, int] | None) -> None:
+        if clock is not None and began_ns and (self.began_ns is None or began_ns < self._began_there_ns):
+            ahead_ns, known_ns = clock
+            self.began_known_ns = known_ns + drift_ns(now_ns - began_ns)
+            self._began_there_ns, self.began_ns = began_ns, began_ns - ahead_ns
 
     def mismatches(self) -> list[str]:
         """Return the series whose totals, as the agent's Final has them, differ from what was merged from it.

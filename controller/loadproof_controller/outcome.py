@@ -97,9 +97,10 @@ def _agent(facts: Facts, member: Member) -> AgentInfo:
     link = facts.links.get(member.agent_id)
     hello, clock = (link.hello, link.clock) if link is not None else (None, None)
     book = facts.books.get((member.agent_id, member.epoch), AgentBook())
-    start_ns, lost_at_s, start_offset_us = facts.machine.start_ns, None, None
+    start_ns, lost_at_s, start_offset_us, start_known_us = facts.machine.start_ns, None, None, None
     if start_ns is not None and book.began_ns is not None and not member.late:
         start_offset_us = (book.began_ns - start_ns) // 1_000
+        start_known_us = _us_up(book.began_known_ns)
     if member.lost_ns is not None and start_ns is not None:
         lost_at_s = (member.lost_ns - start_ns) / NS_PER_S
     return AgentInfo(
@@ -116,9 +117,14 @@ def _agent(facts: Facts, member: Member) -> AgentInfo:
         final=member.final,
         shards=tuple(sorted(member.shards_held)),
         clock_offset_us=clock.offset_ns // 1_000 if clock else None,
-        clock_uncertainty_us=clock.uncertainty_ns // 1_000 if clock else None,
+        clock_uncertainty_us=_us_up(clock.uncertainty_ns) if clock else None,
         start_offset_us=start_offset_us,
+        start_uncertainty_us=start_known_us,
         cpu_max_permille=book.cpu_permille_max,
         memory_bytes_max=book.memory_bytes_max,
         loop_lag_us_p99=book.lag_us_p99(),
     )
+
+
+def _us_up(ns: int) -> int:
+    return -(-ns // 1_000)

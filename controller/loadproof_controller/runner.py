@@ -243,7 +243,7 @@ class Runner:
     def _hear(self, agent_id: str, epoch: int, message: m.FromAgent) -> None:
         book = self._book(agent_id, epoch)
         if isinstance(message, m.Heartbeat):
-            book.heartbeat(message, self._clock_offset_ns(agent_id))
+            book.heartbeat(message, self._clock_of(agent_id))
             self._handle(ev.HeartbeatReceived(agent_id, epoch, message.monotonic_ns))
         elif isinstance(message, m.SnapshotBlock):
             self._hear_snapshot(agent_id, epoch, message)
@@ -299,14 +299,14 @@ class Runner:
         """A relay brought heartbeats of several agents."""
         known = [child for child in beats if self.machine.member(child.agent_id, child.epoch) is not None]
         for child in known:
-            offset_ns = self._clock_offset_ns(child.agent_id) if child.began_ns else 0
-            self._book(child.agent_id, child.epoch).relayed_beat(child, offset_ns)
+            clock = self._clock_of(child.agent_id) if child.began_ns else None
+            self._book(child.agent_id, child.epoch).relayed_beat(child, clock)
         clocks = tuple([(child.agent_id, child.epoch, child.monotonic_ns) for child in known])
         self._handle(ev.BeatsReceived(clocks))
 
-    def _clock_offset_ns(self, agent_id: str) -> int:
-        link = self.links.get(agent_id)
-        return link.clock.offset_ns if link is not None else 0
+    def _clock_of(self, agent_id: str) -> tuple[int, int] | None:
+        link = self.links.get(agent_id)  # none yet where this controller was started in mid-run
+        return link.clock.reading_at(self._clock()) if link is not None else None
 
     def relay_changed(self, relay: RelayLink, text: str) -> None:
         """A relay came or its stream ended while this run is on."""

@@ -65,12 +65,18 @@ def evidence_of(data: RunData, delivery: DeliveryResult) -> Evidence:
 
 
 def start_skew_us(fleet: Iterable[AgentInfo]) -> tuple[int, int] | None:
-    """Return how far apart the first and the last agent began, and how well that is known; None for fewer than two."""
-    began = sorted((a.start_offset_us, a.clock_uncertainty_us or 0) for a in fleet if a.start_offset_us is not None)
+    """Return how far apart the first and the last agent began, and how well that is known; None for fewer than two.
+
+    Where the clocks of agents in between are known badly, one of them may have been the first or the last.
+    """
+    began = [(a.start_offset_us, a.start_uncertainty_us or 0) for a in fleet if a.start_offset_us is not None]
     if len(began) < 2:
         return None
-    (first, first_known), (last, last_known) = began[0], began[-1]
-    return last - first, first_known + last_known
+    skew = max(began)[0] - min(began)[0]
+    latest = sorted(enumerate(began), key=lambda one: sum(one[1]))[-2:]
+    earliest = sorted(enumerate(began), key=lambda one: one[1][0] - one[1][1])[:2]
+    most = max(sum(a) - (b[0] - b[1]) for i, a in latest for j, b in earliest if i != j)
+    return skew, most - skew
 
 
 def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
@@ -123,12 +129,19 @@ def _delivery(data: RunData, delivery: DeliveryResult) -> list[Finding]:
 
 def _agents_gone(data: RunData) -> str:
     gone = [agent for agent in data.fleet if agent.lost]
-    if not gone:
+    back = [agent for agent in data.fleet if not agent.lost and agent.lost_at_s is not None]
+    return _lost_ones(gone, "") + _lost_ones(back, " and came back")
+
+
+def _lost_ones(agents: list[AgentInfo], more: str) -> str:
+    if not agents:
         return ""
-    names = some([clean(agent.agent_id) for agent in gone], 5)
-    first = min((agent.lost_at_s for agent in gone if agent.lost_at_s is not None), default=None)
+    names = some([clean(agent.agent_id) for agent in agents], 5)
+    first = min((agent.lost_at_s for agent in agents if agent.lost_at_s is not None), default=None)
     at = f" at {clock_text(first)}" if first is not None else ""
-    return f" Agent {names} was lost{at}." if len(gone) == 1 else f" Agents {names} were lost, the first{at}."
+    if len(agents) == 1:
+        return f" Agent {names} was lost{at}{more}."
+    return f" Agents {names} were lost{more}, the first{at}."
 
 
 def _agents(data: RunData) -> list[Finding]:

@@ -41,8 +41,8 @@ class EnvironmentInfo:
 class AgentInfo:
     """One agent's part in the run. Offsets in microseconds, CPU in thousandths of one core.
 
-    `start_offset_us`: when its first worker began, after the run's start by the controller's clock; None where it is
-    not known, or the agent took over in mid-run.
+    `start_offset_us`: when its first worker began, after the run's start by the controller's clock, known to
+    `start_uncertainty_us` (the clock as it was then); None where it is not known, or the agent took over in mid-run.
     """
 
     agent_id: str
@@ -60,6 +60,7 @@ class AgentInfo:
     clock_offset_us: int | None = None
     clock_uncertainty_us: int | None = None
     start_offset_us: int | None = None
+    start_uncertainty_us: int | None = None
     cpu_max_permille: int = 0
     memory_bytes_max: int = 0
     loop_lag_us_p99: int | None = None

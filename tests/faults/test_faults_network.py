@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
 import time
 from pathlib import Path
 
@@ -65,6 +67,24 @@ async def test_a_partition_longer_than_the_lease_stops_the_load_until_it_heals(t
     assert "goes on with its shards" in outcome.events("agent_returned")[0]
     assert outcome.result.delivery.missed > 0
     assert "were never started" in outcome.finding("missed_or_lost")
+    assert re.search(r"Agent a2 was lost at \d+:\d\d and came back\.", outcome.finding("missed_or_lost"))
+    assert outcome.code == 3
+
+
+async def test_an_agent_cut_off_and_then_killed_loses_what_it_did_not_hand_over_and_no_more(tmp_path: Path) -> None:
+    """What waits at an agent dies with it. It is counted as lost, under its name, and all it was acked for is there."""
+    async with fault_scene(tmp_path, "a1", "a2") as scene, asyncio.TaskGroup() as group:
+        running = group.create_task(scene.run(seconds=5))
+        await scene.target.received(2 * RATE)  # of a2, too, something was merged by now
+        scene.agents["a2"].proxy.blackhole()
+        await scene.target.received(len(scene.target.got) + RATE // 2)
+        scene.agents["a2"].signal(signal.SIGKILL)
+        outcome = await running
+        not_reported = len(scene.target.got) - outcome.requests()
+        assert not ran_twice(scene)
+    assert outcome.balanced()
+    assert 0 < not_reported <= outcome.result.delivery.lost
+    assert "a2 was lost" in outcome.finding("missed_or_lost")
     assert outcome.code == 3
 
 

@@ -19,6 +19,8 @@ from loadproof.config import build_plan, load_project, rules_for, run_spec
 from loadproof_agent.launch import local_agent_command
 from loadproof_controller.request import Progress, RunRequest
 from loadproof_controller.service import ControllerService
+from loadproof_report.evidence import evidence_of
+from loadproof_report.result import DeliveryResult
 from loadproof_report.rundata import BundleInfo
 
 SUITE = """
@@ -162,6 +164,27 @@ async def test_two_real_agents_run_the_plan_and_the_target_agrees(tmp_path: Path
     assert not [event for event in data.events if event.kind in {"final_mismatch", "overcount", "agent_lost"}]
     assert all(info.final and info.clock_offset_us is not None for info in data.fleet)
     assert any(progress.elapsed_ns is not None and progress.transactions[0].started for progress in seen)
+
+
+async def test_when_agents_began_is_within_what_is_said_of_it(tmp_path: Path) -> None:
+    """On one machine both clocks are one, so the truth is known: their offset is 0, and nobody begins early."""
+    async with target() as (_counting, url), listening() as service, contextlib.AsyncExitStack() as stack:
+        for name in ("local-1", "local-2"):
+            await stack.enter_async_context(real_agent(service, name))
+        async with asyncio.timeout(60):
+            data = await service.run(real_request(tmp_path, url, "smoke", agents_wanted=2))
+    for info in data.fleet:
+        assert info.clock_offset_us is not None
+        assert info.clock_uncertainty_us is not None
+        assert abs(info.clock_offset_us) <= info.clock_uncertainty_us + 1
+    late_us = [info.start_offset_us for info in data.fleet if info.start_offset_us is not None]
+    known_us = [info.start_uncertainty_us for info in data.fleet if info.start_uncertainty_us is not None]
+    assert (len(late_us), len(known_us)) == (2, 2)
+    assert all(late + 2 * known + 2 >= 0 for late, known in zip(late_us, known_us, strict=True))
+    evidence = evidence_of(data, DeliveryResult())
+    assert evidence.start_skew_us == max(late_us) - min(late_us)
+    assert evidence.start_skew_uncertainty_us == sum(known_us)
+    assert evidence.start_skew_us <= max(late_us) + sum(known_us) + 2
 
 
 async def test_a_suite_that_breaks_on_the_agent_fails_the_run_with_its_reason(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from loadproof.trust import Token, parse_token
 from loadproof_cli import run_remotely
 from loadproof_controller.errors import ClientError
 from loadproof_controller.operations.client import ControllerClient
+from loadproof_controller.operations.guard import Refusals
 from loadproof_controller.operations.server import RunServicer
 from loadproof_controller.submission import BUNDLE_BYTES_MAX, submission_of
 from loadproof_report.rundata import BundleInfo
@@ -141,6 +142,31 @@ async def test_a_bundle_that_is_not_what_was_announced_is_refused(
                 await client.submit(dataclasses.replace(whole, **asked), bundle, [{"run.json": b"{}"}])
         assert house.service.runs() == []
     assert (refused.value.code, refused.value.in_doubt) == ("failed_precondition", False)
+
+
+async def test_a_refusal_is_in_words_however_large_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while the bundle is on its way, and gRPC then tells of an error of its own in its place."""
+    monkeypatch.setattr(Refusals, "PAUSE_S", 0.0)
+    bundle = bytes(3 * 1024 * 1024)
+    info = BundleInfo(hashlib.sha256(bundle).hexdigest())
+    submission = dataclasses.replace(
+        submission_of(request_for(open_plan(), tmp_path), 0), bundle=info, bundle_bytes=len(bundle)
+    )
+    async with house_in(tmp_path) as house:
+        good = parse_token(house.operator_token_file.read_text(encoding="utf-8"))
+        viewer = parse_token(house.service.create_token("viewer", "v")[1])
+        said = {
+            Token(good.pin, "x" * 32): ("unauthenticated", "the token is missing, wrong, expired or revoked"),
+            viewer: ("permission_denied", "a token with the role viewer may not do this"),
+            good: ("failed_precondition", "the run asks for 1 agent, the fleet has 0"),
+        }
+        for token, (code, words) in said.items():
+            async with ControllerClient(f"127.0.0.1:{house.port}", token) as client:
+                for _ in range(5):
+                    with pytest.raises(ClientError, match=words) as refused:
+                        await client.submit(submission, bundle)
+                    assert (refused.value.code, refused.value.in_doubt) == (code, False)
+        assert house.service.runs() == []
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,24 @@ LATER = r.Heartbeat("", 2)
 PONG = r.Pong(1, 2, 3, 4)
 
 
-async def test_outbox_keeps_order_and_replaces_a_waiting_heartbeat() -> None:
-    """A stuck stream is not filled with stale signs of life."""
+async def test_a_heartbeat_goes_before_everything_and_replaces_one_that_waits() -> None:
+    """Leases hang on it: on a slow link it does not queue behind what was measured, nor behind stale ones."""
     box = Outbox(10)
     for record in (BEAT, PONG, LATER):
         assert box.put(record)
     box.close()
-    assert [await box.get(), await box.get(), await box.get()] == [PONG, LATER, None]
+    assert [await box.get(), await box.get(), await box.get()] == [LATER, PONG, None]
+
+
+async def test_a_block_that_waits_does_not_wait_twice() -> None:
+    """It is said again every few seconds without an ack; a stuck stream is not filled with repetitions."""
+    box = Outbox(3)
+    block = r.SnapshotBlock("run", (r.SnapshotRange("a", 1, 1, 1),), b"delta")
+    other = r.SnapshotBlock("run", (r.SnapshotRange("a", 1, 2, 2),), b"delta")
+    for record in (block, other, block, other, block):
+        assert box.put(record)
+    box.close()
+    assert [await box.get(), await box.get(), await box.get()] == [block, other, None]
 
 
 async def test_outbox_is_bounded_and_gives_up_log_lines_first() -> None:
@@ -71,6 +82,16 @@ def test_statuses_become_our_errors(code: grpc.StatusCode, retry: bool) -> None:
     assert (mapped.code, mapped.retry) == (code.name.lower(), retry)
     assert "host:1" in mapped.text
     assert "why" in mapped.text
+
+
+def test_a_place_that_may_become_free_is_a_refusal_in_words_that_is_tried_again() -> None:
+    """No name of a status is shown where the controller's own words say it all."""
+    metadata = grpc.aio.Metadata()
+    full = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata, metadata, "1 agent at a time")
+    assert error_of(full, "host:1").text == "the controller at host:1 refused: 1 agent at a time"
+    assert error_of(full, "host:1").retry
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, metadata, metadata, "Internal error from Core")
+    assert error_of(broken, "host:1").text == "the stream to the controller at host:1 broke: Internal error from Core"
 
 
 def test_anything_unexpected_is_tried_again() -> None:

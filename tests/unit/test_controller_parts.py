@@ -70,12 +70,46 @@ def test_the_true_offset_lies_within_the_uncertainty(offset: int, legs: list[tup
     assert abs(clock.to_agent(now) - (now + offset)) <= clock.uncertainty_ns + 1
 
 
+@given(
+    offset=st.integers(-(10**15), 10**15),
+    drift_ppm=st.integers(-100, 100),
+    exchanges=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(1, 10**11)), min_size=1),
+)
+def test_clocks_that_drift_apart_are_within_the_uncertainty(
+    offset: int, drift_ppm: int, exchanges: list[tuple[int, int, int]]
+) -> None:
+    """Also where the way there and the way back differ, and the best exchange is minutes old."""
+
+    def theirs(ours_ns: int) -> int:
+        return ours_ns + offset + (ours_ns - 10**12) * drift_ppm // 1_000_000
+
+    clock, now = ClockEstimate(), 10**12
+    for there, back, pause_ns in exchanges:
+        assert clock.add(now, theirs(now + there), theirs(now + there), now + there + back)
+        now += there + back + pause_ns
+    reading = clock.reading_at(now)
+    assert reading is not None
+    assert abs(reading[0] - (theirs(now) - now)) <= reading[1] + 4  # roundings
+
+
+def test_of_a_clock_not_known_yet_nothing_is_said() -> None:
+    """Before the first exchange there is no reading, and a heartbeat tells nothing of when the load began."""
+    clock, book = ClockEstimate(), AgentBook()
+    beat = m.Heartbeat("run", 9_000, (m.WorkerReading(0, 1, 0, 0, 0, 0, began_ns=7_000),))
+    book.heartbeat(beat, clock.reading_at(5_000))
+    assert book.began_ns is None
+    assert clock.add(100, 6_150, 6_150, 200)
+    book.heartbeat(beat, clock.reading_at(200))
+    assert (book.began_ns, book.began_known_ns) == (1_000, 50)
+
+
 def test_exchanges_that_contradict_themselves_teach_nothing() -> None:
     """An answer before the question, or a negative round trip, is ignored."""
     clock = ClockEstimate()
     assert not clock.add(100, 50, 40, 200)
     assert not clock.add(100, 0, 500, 200)
     assert (clock.exchanges, clock.offset_ns, clock.uncertainty_ns) == (0, 0, 0)
+    assert clock.reading_at(10**12) is None
 
 
 @given(st.text())

@@ -182,7 +182,7 @@ def list_tokens(context: typer.Context, controller: ControllerOption = None, tok
             entries = await client.tokens()
         table = _table("token", "role", "name", "made", "good until", "agents")
         for entry in entries:
-            until = _moment(entry.expires_at) if entry.expires_at is not None else "revoked"
+            until = _moment(entry.expires_at) if entry.expires_at is not None else "it is revoked"
             table.add_row(
                 entry.token_id,
                 entry.role,

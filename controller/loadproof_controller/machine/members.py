@@ -12,11 +12,11 @@ class Member:
     """One agent of a run. Times by the controller's clock, except `heartbeat_clock_ns` (the agent's).
 
     `lease_until_ns` is the moment after which the agent cannot hold a valid lease, None before the first one; its
-    heartbeats from `renew_at_ns` on are answered with a longer one. It was last acked at `acked_ns`. `grants`
-    are the shards it holds now; `shards_held` all it ever held. A `spare` came after the run began and holds nothing
-    until it is dealt the shards of one that was lost; it stays `late`. An `overdue` one has not reported its end in
-    time: only its Final brings it back. `forfeited` is what its users had reserved, run or not, when others took them
-    over.
+    heartbeats from `renew_at_ns` on are answered with a longer one. Its stream was opened anew at `back_ns`. It was
+    last acked at `acked_ns`. `grants` are the shards it holds now; `shards_held` all it ever held. A `spare` came after
+    the run began and holds nothing until it is dealt the shards of one that was lost; it stays `late`. An `overdue` one
+    has not reported its end in time: only its Final brings it back. `forfeited` is what its users had reserved, run or
+    not, when others took them over.
     """
 
     agent_id: str
@@ -29,6 +29,7 @@ class Member:
     heartbeat_ns: int | None = None
     heartbeat_clock_ns: int = 0
     prepared: bool = False
+    back_ns: int | None = None
     lease_until_ns: int | None = None
     renew_at_ns: int = 0
     acked_ns: int = 0

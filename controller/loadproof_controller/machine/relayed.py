@@ -30,6 +30,8 @@ def take_block(machine: RunMachine, event: ev.BlockReceived) -> None:
         machine._out.append(do.LogAndApplyBlock(event.ranges, event.payload))
         for where in event.ranges:
             machine.sequence.take(where.agent_id, where.epoch, where.to_seq)
+        for member in wanted:
+            machine._more_came(member)
     machine._out.append(do.SendRelay(event.relay_id, BlockAnswer(event.number, "applied")))
     for member in wanted:
         if member.last_seq is not None:

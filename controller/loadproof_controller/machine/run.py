@@ -132,7 +132,7 @@ class RunMachine(Redealing, Ending):
     def _welcome_back(self, member: Member) -> None:
         """Say again what the broken stream may have swallowed. The lease follows with the next heartbeat."""
         self._record("agent_back", f"agent {member.agent_id} is attached again", member)
-        member.renew_at_ns = 0
+        member.renew_at_ns, member.back_ns = 0, self._now
         if not member.overdue:
             self._reinstate(member)
         if self.phase == "teardown" and self._teardown_agent in {None, member.agent_id}:
@@ -311,6 +311,7 @@ class RunMachine(Redealing, Ending):
         if verdict == "apply":
             self._out.append(do.LogAndApply(event.agent_id, event.epoch, event.from_seq, event.to_seq, event.payload))
             self.sequence.take(event.agent_id, event.epoch, event.to_seq)
+            self._more_came(member)
         pause_ns = self.config.ack_pause_ns
         if verdict == "apply" and self.phase == "running" and self._now < member.acked_ns + pause_ns:
             self._acks_owed.setdefault(member.agent_id, self._now + pause_ns)
@@ -452,13 +453,18 @@ class RunMachine(Redealing, Ending):
             if self.phase not in LOAD:
                 return
             lease_over = member.lease_until_ns is not None and self._now >= member.lease_until_ns
-            if member.working and lease_over:
+            if member.working and lease_over and not self._just_back(member):
                 self._lose(member, self._silence_of(member))
             elif member.working and member.local and self._detached_for(member) >= self.config.detach_grace_local_ns:
                 self._lose(member, "its process ended")
             if member.lost and lease_over and member.grants and self.config.redeals:
                 self._redeal(member)
         self._quiet_until_ns = min(map(self._quiet_until, self.everyone), default=0)
+
+    def _just_back(self, member: Member) -> bool:
+        """Return whether it is attached again since so short a time that its first heartbeat may be on the way."""
+        grace_ns = self.config.lease_ns // 2
+        return member.attached and member.back_ns is not None and self._now < member.back_ns + grace_ns
 
     def _silence_of(self, member: Member) -> str:
         if member.heartbeat_ns is None:

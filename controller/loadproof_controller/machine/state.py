@@ -28,6 +28,8 @@ BEFORE_LOAD: frozenset[Phase] = frozenset({"pending", "preparing", "ready", "set
 LOAD: frozenset[Phase] = frozenset({"running", "draining", "collecting"})
 FOREVER_NS = 1 << 63
 OVER: frozenset[Phase] = frozenset({"finished", "aborted", "failed"})
+COLLECT_LIMITS_MAX = 20
+"""So many times the time to collect a run waits at its end for agents that go on handing over what they hold."""
 
 
 class RunState:
@@ -57,6 +59,7 @@ class RunState:
         self._teardown_tried: list[str] = []
         self._immediate = False
         self._deadline_ns: int | None = now_ns + config.attach_limit_ns
+        self._collect_end_ns: int | None = None
         self._now = now_ns
         self._out: list[do.Instruction] = []
         self._touched: dict[tuple[str, int], Member] = {}
@@ -116,6 +119,15 @@ class RunState:
         seq = self.sequence.last(member.agent_id, member.epoch)
         ack = SnapshotAck(self.config.run_id, member.agent_id, member.epoch, seq)
         self._out.append(do.Send(member.agent_id, ack))
+
+    def _more_came(self, member: Member) -> None:
+        """An agent that is waited for at the end handed over a part of what it holds: it gets time for the rest."""
+        if self.phase != "collecting" or self._immediate or not member.working:
+            return
+        limit_ns = self.config.collect_limit_ns
+        if self._collect_end_ns is None:
+            self._collect_end_ns = self._now + COLLECT_LIMITS_MAX * limit_ns
+        self._deadline_ns = min(self._now + limit_ns, self._collect_end_ns)
 
     def _send_stop(self, member: Member) -> None:
         reason = self.outcome.reason if self.outcome else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +32,9 @@ CHUNK_BYTES = 1024 * 1024
 REASON_CHARACTERS_MAX = 2_000
 LOST_CODES = frozenset({"unavailable", "unreachable", "deadline_exceeded", "cancelled"})
 """Ends of a call that say nothing of what the controller did, and that trying again may mend."""
+GRPCS_OWN_CODE = "internal"
+"""What gRPC itself says when something went wrong in it; a controller says it of no call of a person's."""
+ASKED_AGAIN_MAX = 3
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -107,7 +111,11 @@ class ControllerClient:
             self._channel = None
 
     async def submit(self, submission: Submission, bundle: bytes, baselines: Sequence[BaselineFiles] = ()) -> int:
-        """Send a run; return how many are before it. An error says whether the run may have been taken: `in_doubt`."""
+        """Send a run; return how many are before it. An error says whether the run may have been taken: `in_doubt`.
+
+        A refusal may come before all is sent. gRPC then often loses its words and tells of an internal error of its
+        own, so the request is sent again, alone: it is refused in the same words, for want of its bundle at the latest.
+        """
         sent = False
 
         async def parts() -> AsyncIterator[Any]:
@@ -121,12 +129,25 @@ class ControllerClient:
             yield part
 
         try:
-            async with self._call():
-                answer = await self._stub.Submit(parts(), timeout=SUBMIT_LIMIT_S, metadata=self._metadata())
+            return await self._submit(parts())
         except ClientError as error:
             error.in_doubt = sent and error.code in LOST_CODES
+            if error.code == GRPCS_OWN_CODE and bundle:
+                await self._refused_in_words(submission)
             raise
-        return int(answer.ahead)
+
+    async def _refused_in_words(self, submission: Submission) -> None:
+        for _ in range(ASKED_AGAIN_MAX):
+            try:
+                await self._submit(itertools.islice(_submit_parts(submission, b"", ()), 1))
+            except ClientError as error:
+                if error.code != GRPCS_OWN_CODE:
+                    raise
+
+    async def _submit(self, parts: Any) -> int:
+        async with self._call():
+            answer = await self._stub.Submit(parts, timeout=SUBMIT_LIMIT_S, metadata=self._metadata())
+            return int(answer.ahead)
 
     async def watch(self, run_id: str) -> AsyncIterator[Seen]:
         """Follow a run; the last is `Ended`, after its files."""

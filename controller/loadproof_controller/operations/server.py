@@ -85,7 +85,7 @@ def contained(
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
             LOGGER.exception("%s failed", method.__name__)
-            await context.abort(grpc.StatusCode.INTERNAL, "the controller failed on this call; see its log")
+            await context.abort(grpc.StatusCode.UNKNOWN, "the controller failed on this call; see its log")
 
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from fleet_sim.network import Stream
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from fleet_sim.simulation import Simulation
 
 TICK_NS = 250 * MS
+DRIFT_PPM = 50
+"""How much faster or slower than the controller's clock an agent's may go, microseconds a second."""
+LOPSIDED_NS = (0, 0, 40 * MS, -40 * MS)
+"""How much longer than the way back the way to an agent always takes."""
 LIMITS = Limits(
     snapshots_unsent_max=3, snapshots_in_flight_max=2, resend_ns=1_500 * MS, contact_ns=2_500 * MS,
 )  # fmt: skip
@@ -33,6 +38,11 @@ class Process:
         self.epoch = self.world.random.getrandbits(62) + 1
         self.workers = self.world.random.choice((1, 1, 2))
         self.offset_ns = self.world.random.randrange(-500 * S, 10_000 * S)
+        own = Random(self.epoch)
+        self.drift_ppm = own.randint(-DRIFT_PPM, DRIFT_PPM)
+        self.lopsided_ns = own.choice(LOPSIDED_NS)
+        self.began: dict[int, int] = {}
+        """When its workers began, by its own clock and really."""
         self.born_ns = self.world.now
         self.alive = True
         self.left = self.orphaned = False
@@ -60,7 +70,11 @@ class Process:
 
     def clock(self) -> int:
         """Return this machine's monotonic clock."""
-        return self.world.now + self.offset_ns
+        return self.clock_at(self.world.now)
+
+    def clock_at(self, world_ns: int) -> int:
+        """Return what this machine's monotonic clock shows then."""
+        return world_ns + self.offset_ns + (world_ns - self.born_ns) * self.drift_ppm // 1_000_000
 
     def tell(self, do: Callable[[], None]) -> None:
         """Do something in the supervisor's loop, once it runs."""
@@ -133,7 +147,8 @@ class Process:
             return
         if self.crew is not None:
             self.crew.tick()
-        self.handle(e.Tick())
+        workers = self.crew.workers.values() if self.crew is not None else ()
+        self.handle(e.Tick(tuple(r.WorkerReading(w.index, 0, 0, 0, 0, 0, w.began_ns) for w in workers)))
 
     def handle(self, event: e.Event[Tally]) -> None:
         """Feed the machine and obey it."""

@@ -11,6 +11,8 @@ from fleet_sim.network import Stream
 from fleet_sim.relay_desk import RelayDesk
 from fleet_sim.world import MS, decode, encode
 from loadproof_controller import messages as m
+from loadproof_controller.clock import ClockEstimate
+from loadproof_controller.ledger import AgentBook
 from loadproof_controller.machine import OVER, RunMachine
 from loadproof_controller.machine import events as ev
 from loadproof_controller.machine import instructions as do
@@ -40,6 +42,8 @@ class Controller:
         self.listening = True
         self.life = 0
         self.links: dict[str, Link] = {}
+        self.clocks: dict[tuple[str, int], ClockEstimate] = {}
+        self.books: dict[tuple[str, int], AgentBook] = {}
         self.notes: list[do.Record] = []
         self.relays = RelayDesk(self)
         self.machine = RunMachine(sim.config, self.world.now)
@@ -60,6 +64,8 @@ class Controller:
         self.listening = False
         self.life += 1
         self.unflushed.clear()
+        self.clocks.clear()
+        self.books.clear()
         links, self.links = self.links, {}
         for link in links.values():
             if link.process.relay is None:
@@ -155,10 +161,13 @@ class Controller:
         if self.links.get(process.agent_id) is not link or link.stalled:
             return
         for _ in range(4):
-            there, back = link.delay_ns(), link.delay_ns()
+            there = link.delay_ns() + max(process.lopsided_ns, 0)
+            back = link.delay_ns() + max(-process.lopsided_ns, 0)
             now = self.world.now
-            link.clock.add(now, now + there + process.offset_ns, now + there + process.offset_ns, now + there + back)
+            read_ns = process.clock_at(now + there)
+            link.clock.add(now, read_ns, read_ns, now + there + back)
         link.ready = True
+        self.clocks[process.name] = link.clock
         self.handle(ev.AgentAttached(process.agent_id, process.epoch, process.workers, process.workers * 1000))
 
     def broke(self, stream: Stream, process: Process) -> None:
@@ -182,6 +191,7 @@ class Controller:
             return
         match type(record).__name__:
             case "Heartbeat":
+                self.note_beat(agent_id, epoch, record)
                 self.handle(ev.HeartbeatReceived(agent_id, epoch, record.monotonic_ns))
             case "SnapshotBlock":
                 where = record.ranges[0]
@@ -195,6 +205,12 @@ class Controller:
             case "Final":
                 self.sim.finals[agent_id, epoch] = record
                 self.handle(ev.FinalReceived(agent_id, epoch, record.last_seq, record.shards))
+
+    def note_beat(self, agent_id: str, epoch: int, beat: Any) -> None:
+        """Note what a heartbeat says of the agent's workers."""
+        clock = self.clocks.get((agent_id, epoch))
+        book = self.books.setdefault((agent_id, epoch), AgentBook())
+        book.heartbeat(beat, clock.reading_at(self.world.now) if clock is not None else None)
 
     def handle(self, event: ev.Event) -> None:
         """Feed the machine and do what it says."""
@@ -211,6 +227,7 @@ class Controller:
             link = self.links.get(instruction.agent_id)
             if link is not None and link.ready:
                 at_ns = link.clock.to_agent(instruction.at_ns)
+                self.sim.oracle.told_start(link.process, at_ns, link.clock)
                 link.send(m.Start(RUN_ID, at_ns, instruction.shared))
         elif isinstance(instruction, do.LogAndApply):
             self.log("delta", *(getattr(instruction, name) for name in ("agent_id", "epoch", "from_seq", "to_seq")),
@@ -232,6 +249,8 @@ class Controller:
             self._check_totals((instruction.agent_id, instruction.epoch))
         elif isinstance(instruction, do.Record):
             self.notes.append(instruction)
+            if instruction.kind == "redealt":
+                self._spares_went_first(instruction)
 
     def log(self, *record: Any) -> None:
         """Write to the disk; what is written survives."""
@@ -241,6 +260,16 @@ class Controller:
             self.sim.oracle.durable[record[1], record[2]] = record[4]
         elif record[0] == "block":
             self.sim.oracle.durable.update({(name, epoch): to_seq for name, epoch, _from_seq, to_seq in record[1]})
+
+    def _spares_went_first(self, redealt: do.Record) -> None:
+        """Shards are dealt again: to spares that are ready, as long as there are any."""
+        takers = str(redealt.data["to"]).split(", ")
+        for member in self.machine.members.values():
+            heard_ns = member.heartbeat_ns
+            fresh = heard_ns is not None and self.world.now < heard_ns + self.machine.config.lease_ns // 2
+            waits = member.spare and member.prepared and member.live and member.attached and fresh
+            if waits and member.agent_id not in takers:
+                self.sim.oracle.fail(f"{redealt.text}, past {member.agent_id}, which is kept in reserve and is ready")
 
     def _check_totals(self, name: tuple[str, int]) -> None:
         said = self.sim.finals[name].totals

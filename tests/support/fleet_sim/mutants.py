@@ -16,6 +16,7 @@ from loadproof_agent import records as r
 from loadproof_agent.relay import events as re
 from loadproof_agent.relay.machine import RelayMachine
 from loadproof_agent.spool import Numbered, SnapshotQueue
+from loadproof_controller.ledger import AgentBook
 from loadproof_controller.machine import RunMachine
 from loadproof_controller.machine.sequence import SequenceBook
 
@@ -72,6 +73,17 @@ def _deal_before_the_lease_is_over(machine: Any) -> None:
 
 
 _watch_agents = RunMachine._watch_agents
+
+
+def _redeal_ignores_spares(machine: Any) -> Any:
+    return [member for member in machine.members.values() if member.working and member.attached]
+
+
+def _begun_by_no_clock(book: AgentBook, beat: Any, clock: tuple[int, int] | None = None) -> None:
+    _heartbeat(book, beat, clock or (0, 0))
+
+
+_heartbeat = AgentBook.heartbeat
 
 
 def _no_lease_end(worker: Any, lease_end_ns: int) -> None:
@@ -156,6 +168,8 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "remove before the checkpoint": (Controller, "begin_checkpoint", _remove_before_the_checkpoint_is_written),
     "no fencing": (RunMachine, "_watch_agents", _deal_before_the_lease_is_over),
     "no lease end": (Worker, "renew", _no_lease_end),
+    "redeal ignores spares": (RunMachine, "_receivers", _redeal_ignores_spares),
+    "begun by a clock not known yet": (AgentBook, "heartbeat", _begun_by_no_clock),
 }
 
 

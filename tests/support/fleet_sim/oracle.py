@@ -10,6 +10,7 @@ from fleet_sim.world import MS, CachedSchedule, S, Tally, World, merge
 
 if TYPE_CHECKING:
     from fleet_sim.agents import Process
+    from loadproof_controller.clock import ClockEstimate
 
 Name = tuple[str, int]
 OVERDUE_NS = S + 150 * MS
@@ -110,6 +111,14 @@ class Oracle:
         self.workers_died.setdefault(process.name, []).append(self.world.now)
 
     # --- the controller -----------------------------------------------------------------------------------------------
+
+    def told_start(self, process: Process, at_ns: int, clock: ClockEstimate) -> None:
+        """The controller orders the start, in the agent's clock: never further off than it says its clock is known."""
+        assert self.start_ns is not None
+        reading = clock.reading_at(self.world.now + abs(self.start_ns - self.world.now))
+        off_ns = at_ns - process.clock_at(self.start_ns)
+        if reading is None or abs(off_ns) > reading[1] + 1:
+            self.fail(f"{process.name} is to start {off_ns} ns off, its clock is said to be known to {reading}")
 
     def apply_block(self, ranges: list[tuple[str, int, int, int]], tally: Tally) -> None:
         """The controller merges a relay's block: it must be what its agents recorded under those numbers, no less."""

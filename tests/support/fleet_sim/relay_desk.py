@@ -9,6 +9,7 @@ from fleet_sim.links import Link
 from fleet_sim.network import Stream
 from fleet_sim.world import decode, sums
 from loadproof.metrics import add_sums
+from loadproof_agent import records as r
 from loadproof_controller.machine import events as ev
 from loadproof_controller.messages import Lease
 from loadproof_controller.relays import messages as rm
@@ -117,6 +118,8 @@ class RelayDesk:
         controller = self._controller
         if kind == "RelayBeats":
             beats = [beat for beat in record.beats if self._current(end, beat)]
+            for beat in beats:
+                controller.note_beat(beat.agent_id, beat.epoch, _as_heartbeat(beat))
             controller.handle(ev.BeatsReceived(tuple((beat.agent_id, beat.epoch, beat.monotonic_ns) for beat in beats)))
         elif kind == "RelayBlock":
             self._heard_block(end, record)
@@ -155,3 +158,8 @@ class RelayDesk:
         if add_sums(where.sums for where in ranges) != sums(decode(block.delta)):
             oracle.fail("a block holds something else than its ranges say")
         self._controller.handle(ev.BlockReceived(end.relay.relay_id, block.number, ranges, block.delta))
+
+
+def _as_heartbeat(beat: Any) -> r.Heartbeat:
+    reading = r.WorkerReading(0, 0, 0, beat.in_flight, beat.cpu_permille, beat.memory_bytes, beat.began_ns)
+    return r.Heartbeat(beat.run_id, beat.monotonic_ns, (reading,))

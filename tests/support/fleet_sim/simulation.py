@@ -151,7 +151,9 @@ class Simulation:
                 if process.stream is not None:
                     process.stream.slow_ns = self.slow_ns
         elif kind in RELAY_FAULTS:
-            self._strike_relay(kind, world.random.choice(self.relays))
+            running = [relay for relay in self.relays if relay.alive]
+            if running:
+                self._strike_relay(kind, world.random.choice(running))
         elif alive:
             self._strike(kind, world.random.choice(alive))
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from fleet_sim.world import S, Tally, merge
 from loadproof.metrics import MergedState
+from loadproof_report.evidence import start_skew_us
+from loadproof_report.rundata import AgentInfo
 
 if TYPE_CHECKING:
     from fleet_sim.agents import Process
@@ -27,6 +29,7 @@ def verify(sim: Simulation) -> None:
     _nothing_is_beyond_the_plan(sim)
     _losses_are_explained(sim)
     _digest_is_one(sim)
+    _starts_are_known(sim)
     oracle = sim.oracle
     if oracle.setups > 1:
         oracle.fail(f"set-up ran {oracle.setups} times")
@@ -127,3 +130,29 @@ def _digest_is_one(sim: Simulation) -> None:
             digests.add(state.digest())
         if len(digests) > 1:
             oracle.fail("the real merged state depends on the order of deltas")
+
+
+def _starts_are_known(sim: Simulation) -> None:
+    """When agents began, and how far apart, is never further from the truth than the report says."""
+    fleet, really_ns = [], []
+    for process in sim.processes:
+        book = sim.controller.books.get(process.name)
+        if book is None or book.began_ns is None:
+            continue
+        began_ns = process.began[book._began_there_ns]
+        if abs(book.began_ns - began_ns) > book.began_known_ns + 1:
+            sim.oracle.fail(
+                f"{process.name} began {book.began_ns - began_ns} ns from when it is said to have, known to"
+                f" {book.began_known_ns} ns"
+            )
+        known_us = -(-book.began_known_ns // 1_000)
+        offset_us = book.began_ns // 1_000
+        fleet.append(AgentInfo(process.agent_id, 0, "", 1, 1, "", "", start_offset_us=offset_us,
+                               start_uncertainty_us=known_us))  # fmt: skip
+        really_ns.append(began_ns)
+    found = start_skew_us(fleet)
+    if found is not None:
+        skew_us, known_us = found
+        really_us = (max(really_ns) - min(really_ns)) / 1_000
+        if abs(skew_us - really_us) > known_us + 2:
+            sim.oracle.fail(f"agents began {really_us} us apart, reported are {skew_us} us, known to {known_us} us")

@@ -52,6 +52,7 @@ class Worker:
         self.tally = Tally()
         self.from_ns = 0
         self.reported = -1
+        self.began_ns = 0
         self.alive = True
         process.world.after(process.world.random.randrange(WORKER_TICK_NS), self.tick)
 
@@ -104,6 +105,9 @@ class Worker:
         self.landing = [at_ns for at_ns in self.landing if at_ns > now_ns]
         self.pacer.fire(self._decide, lambda: len(self.landing))
         offset_ns = now_ns - self.pacer._zero_ns
+        if offset_ns >= 0 and not self.began_ns:
+            self.began_ns = now_ns
+            self.process.began[now_ns] = world.now
         if offset_ns >= 0 and self.pacer.over and not self.landing:
             self._hand_over()
             self.reported = self.order[0]
