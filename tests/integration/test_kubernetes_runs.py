@@ -100,7 +100,8 @@ def test_a_run_makes_its_agents_and_removes_them(place, cluster, shop, tmp_path)
     done = run(place, here, shop, tmp_path, "-p", "short", "--agents", "2", "--spread", "zone")
     assert_went_well(done, tmp_path / "out")
     report = run_json(tmp_path / "out")
-    assert report["delivery"]["started"] == 40
+    assert report["delivery"]["planned"] == 40
+    assert report["delivery"]["lost"] == 0
     assert len(report["fleet"]) == 2
     assert {agent["labels"]["node"] for agent in report["fleet"]} == {"node-0", "node-1"}
     nothing_left(place, here, tmp_path)
@@ -112,7 +113,7 @@ def test_a_run_outlives_a_watch_that_expires(place, pretended, shop, tmp_path) -
     here.watches_to_expire = 1
     done = run(place, here, shop, tmp_path, "-p", "short", "--agents", "2")
     assert_went_well(done, tmp_path / "out")
-    assert run_json(tmp_path / "out")["delivery"]["started"] == 40
+    assert run_json(tmp_path / "out")["delivery"]["planned"] == 40
     assert here.watches_expired == 1
     nothing_left(place, here, tmp_path)
 

@@ -126,7 +126,8 @@ def assert_went_well(done: Finished, out: Path) -> str:
     """
     report = run_json(out)
     unsound = {finding["code"] for finding in report["evidence"]["findings"] if finding["severity"] == "unsound"}
-    assert unsound <= BUSY, done.out + done.err
+    excused = BUSY if report["delivery"]["lost"] else BUSY | {"missed_or_lost"}
+    assert unsound <= excused, done.out + done.err
     assert done.code == (3 if unsound else 0), done.out + done.err
     decision: str = report["verdict"]["decision"]
     return decision.replace("_", " ")
