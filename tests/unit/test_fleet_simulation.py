@@ -95,7 +95,7 @@ def test_seeds_with_relays_reach_what_they_are_for() -> None:
         refused += simulation.controller.relays.refused
     assert kinds >= {"relay_kill", "relay_pause", "relay_cut", "relay_partition", "crash", "cut"}
     assert ranges > blocks > 100
-    assert refused > 10
+    assert refused > 5
     assert sum(len(places) > 1 for places in homes.values()) > 20
     assert any({"", "r0", "r1"} <= places for places in homes.values())
 
