@@ -155,10 +155,11 @@ def test_a_heartbeat_says_the_same_by_a_relay_as_alone() -> None:
     alone, by_relay = AgentBook(nothing), AgentBook(nothing)
     for in_flight, cpu, memory, began_ns, offset_ns in ((3, 400, 9, 0, 1), (5, 300, 10, 70, 2), (4, 500, 8, 80, 3)):
         worker = m.WorkerReading(0, 1, 0, in_flight, cpu, memory, began_ns)
-        alone.heartbeat(m.Heartbeat("run", 5, (worker,), 2, cpu + 1), offset_ns)
-        by_relay.relayed_beat(rm.ChildBeat("a", 1, 5, in_flight, cpu, memory, began_ns, cpu + 1), offset_ns)
+        alone.heartbeat(m.Heartbeat("run", 90, (worker,), 2, cpu + 1), (offset_ns, 4))
+        by_relay.relayed_beat(rm.ChildBeat("a", 1, 90, in_flight, cpu, memory, began_ns, cpu + 1), (offset_ns, 4))
     assert by_relay == alone
-    assert (by_relay.cpu_permille_max, by_relay.memory_bytes_max, by_relay.began_ns) == (500, 10, 68)
+    assert (by_relay.cpu_permille_max, by_relay.memory_bytes_max) == (500, 10)
+    assert (by_relay.began_ns, by_relay.began_known_ns) == (68, 4)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
