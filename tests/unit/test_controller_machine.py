@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loadproof_controller import messages as m
-from loadproof_controller.machine import RunMachine
 from loadproof_controller.machine import events as ev
 from loadproof_controller.machine import instructions as do
-from loadproof_controller.machine.members import Member
 from machine_driver import Driver, S
 
 PROBLEM = m.Problem("import", "suite.py line 3: no module named shop", "Traceback ...")
@@ -228,47 +226,6 @@ def test_silence_for_a_lease_loses_the_agent_and_the_run_goes_on() -> None:
     drive.final("a0")
     drive.feed(ev.TeardownDone("a0", 1))
     assert drive.end().status == "finished"
-
-
-def test_agents_are_looked_at_when_the_first_lease_may_be_over_not_at_each_tick(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Ten thousand agents ten times a second would cost more than all they say; whoever is silent is lost in time."""
-    drive, looks = Driver(2), 0
-    everyone = RunMachine.everyone.fget
-    assert everyone is not None
-
-    def counted(machine: RunMachine) -> list[Member]:
-        nonlocal looks
-        looks += 1
-        found: list[Member] = everyone(machine)
-        return found
-
-    monkeypatch.setattr(RunMachine, "everyone", property(counted))
-    drive.start()
-    drive.beat("a1")
-    drive.tick(1)
-    began = looks
-    for _ in range(100):
-        drive.feed(ev.Tick(), 0.1)
-        drive.beat("a1")
-    assert looks == began
-    until_ns = drive.lease_until_ns("a0")
-    drive.feed(ev.Tick(), (until_ns - 1 - drive.now) / S)
-    assert not drive.lost("a0")
-    drive.feed(ev.Tick(), 0.1)
-    assert (drive.lost("a0"), drive.lost("a1")) == (True, False)
-
-
-def test_the_end_waits_for_whoever_still_works_in_any_order_of_ends() -> None:
-    """The last, the first and one that returns: none is forgotten because another was asked before."""
-    drive = Driver(4)
-    drive.start()
-    for name in ("a3", "a0", "a2"):
-        drive.final(name)
-        assert drive.phase == "running"
-    drive.final("a1")
-    assert drive.phase == "teardown"
 
 
 def test_an_agent_that_returns_goes_on_and_is_not_lost() -> None:
