@@ -1,11 +1,15 @@
-"""The machine of a run in time: when agents are acked, and how long a lost one was silent."""
+"""The machine of a run in time: when agents are acked and looked at, and how long a lost one was silent."""
 
 from __future__ import annotations
 
+import pytest
+
 from loadproof_controller import messages as m
+from loadproof_controller.machine import RunMachine
 from loadproof_controller.machine import events as ev
 from loadproof_controller.machine import instructions as do
-from machine_driver import Driver
+from loadproof_controller.machine.members import Member
+from machine_driver import Driver, S
 
 
 def test_in_a_large_fleet_one_ack_is_for_the_deltas_of_a_pause() -> None:
@@ -56,3 +60,44 @@ def test_a_lost_agents_silence_is_told_as_long_as_it_was() -> None:
         drive.beat("a0")
         drive.tick(1)
     assert "nothing was heard of it for 14 s" in drive.records("agent_lost")[0].text
+
+
+def test_agents_are_looked_at_when_the_first_lease_may_be_over_not_at_each_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten thousand agents ten times a second would cost more than all they say; whoever is silent is lost in time."""
+    drive, looks = Driver(2), 0
+    everyone = RunMachine.everyone.fget
+    assert everyone is not None
+
+    def counted(machine: RunMachine) -> list[Member]:
+        nonlocal looks
+        looks += 1
+        found: list[Member] = everyone(machine)
+        return found
+
+    monkeypatch.setattr(RunMachine, "everyone", property(counted))
+    drive.start()
+    drive.beat("a1")
+    drive.tick(1)
+    began = looks
+    for _ in range(100):
+        drive.feed(ev.Tick(), 0.1)
+        drive.beat("a1")
+    assert looks == began
+    until_ns = drive.lease_until_ns("a0")
+    drive.feed(ev.Tick(), (until_ns - 1 - drive.now) / S)
+    assert not drive.lost("a0")
+    drive.feed(ev.Tick(), 0.1)
+    assert (drive.lost("a0"), drive.lost("a1")) == (True, False)
+
+
+def test_the_end_waits_for_whoever_still_works_in_any_order_of_ends() -> None:
+    """The last, the first and one that returns: none is forgotten because another was asked before."""
+    drive = Driver(4)
+    drive.start()
+    for name in ("a3", "a0", "a2"):
+        drive.final(name)
+        assert drive.phase == "running"
+    drive.final("a1")
+    assert drive.phase == "teardown"

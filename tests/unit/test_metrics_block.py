@@ -117,14 +117,6 @@ def test_sums_beyond_64_bits_are_exact() -> None:
     assert running.totals()[KEY][:2] == (5 * n, 5 * n * MAX_US)
 
 
-@pytest.mark.parametrize("n", [(1 << 31) - 1, 1 << 31, 1 << 40])
-def test_counters_beyond_32_bits_are_exact(n: int) -> None:
-    """Two messages whose samples just fit 32 bits together, just do not, and by far do not."""
-    counts = Counts(np.array([7], np.uint16), np.array([n], np.uint64), n, 7 * n, 7, 7)
-    block = block_of(Delta(series={KEY: counts}))
-    assert merge_blocks([block, block]).series[KEY].counts.tolist() == [2 * n]
-
-
 def test_names_that_become_equal_are_added_in_columns_too() -> None:
     """A name with a control character counts with its clean twin, once each."""
     counts = counts_from_samples(np.array([7, 7, 900]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from loadproof.metrics.merge import merge_deltas, merge_optional
 
 COUNTERS_MAX: Final = 4_000_000
 """Counters that a sum may span in one array (32 MB); where they span more, series are added one at a time."""
-_NARROW_MAX: Final = (1 << 32) - 1
-"""Samples up to which a sum's counters have 32 bits: half the memory, a quarter less time."""
 _LAG: Final = "lag"
 _Name = SeriesKey | tuple[int, str] | str
 _LOW_BITS: Final = np.int64((1 << 32) - 1)
@@ -85,16 +83,15 @@ def merge_blocks(blocks: Sequence[Block], counters_max: int = COUNTERS_MAX) -> D
     if int(width.sum()) > counters_max:
         return merge_deltas([block.delta() for block in blocks])
     ends = width.cumsum()
-    kind: type[np.integer[Any]] = np.uint32 if int(meta[:, 1].sum()) <= _NARROW_MAX else np.int64
-    counters = np.zeros(int(width.sum()), kind)
-    shift = (ends - width - low)[rows].astype(np.int32)  # where counter 0 of each histogram would be
+    counters = np.zeros(int(width.sum()), np.int64)
+    shift = (ends - width - low)[rows]  # where counter 0 of each histogram would be
     done = 0
     for block in blocks:
         columns, first = block.columns, done
         done += len(columns)
-        where = columns.indices.astype(np.int32)
-        where += np.repeat(shift[first:done], columns.meta[:, 0])
-        np.add.at(counters, where.astype(np.intp), columns.counts.astype(kind))
+        where = np.repeat(shift[first:done], columns.meta[:, 0])
+        where += columns.indices
+        np.add.at(counters, where, columns.counts.astype(np.int64))
     sums = [
         Counts(indices, counts, *exact)
         for (indices, counts), exact in zip(_sparse(counters, low, ends), _exact(rows, meta, len(names)), strict=True)
@@ -140,7 +137,7 @@ def _exact(rows: NDArray[np.intp], meta: NDArray[np.int64], count: int) -> list[
 
 
 def _sparse(
-    counters: NDArray[np.integer[Any]],
+    counters: NDArray[np.int64],
     low: NDArray[np.int64],
     ends: NDArray[np.int64],
 ) -> list[tuple[NDArray[np.uint16], NDArray[np.uint64]]]:

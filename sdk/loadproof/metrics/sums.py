@@ -44,12 +44,10 @@ def sums_of(totals: Mapping[SeriesKey, SeriesTotals]) -> Sums:
 
 def add_sums(parts: Iterable[Sums]) -> Sums:
     """Return the sum of all."""
-    n = total = check = 0
-    for more_n, more_total, more_check in parts:
-        n += more_n
-        total += more_total
-        check += more_check
-    return Sums(n & _MASK, total & _MASK, check & _MASK)
+    out = Sums()
+    for part in parts:
+        out = out.plus(part)
+    return out
 
 
 @lru_cache(maxsize=8_192)
