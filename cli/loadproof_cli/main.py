@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,18 +21,25 @@ TYPER_INTERRUPTED = 130
 
 def entry() -> NoReturn:
     """Run the command for this process and leave with its exit code."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `main` takes it
     try:
         from loadproof_cli.console import Console
 
         console = Console.from_process()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(ExitCode.ABORTED_BY_PERSON)
+        _leave("interrupted", ExitCode.ABORTED_BY_PERSON)
     except FileNotFoundError:
-        sys.stderr.write("the working folder is gone; change to another one.\n")
-        sys.exit(ExitCode.USAGE)
+        _leave("the working folder is gone; change to another one.", ExitCode.USAGE)
     code = main(console)
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     console.flush()
+    sys.exit(code)
+
+
+def _leave(text: str, code: int) -> NoReturn:
+    """Say why, where there is somebody to hear it, and leave."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
     sys.exit(code)
 
 

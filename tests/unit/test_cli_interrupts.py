@@ -13,7 +13,7 @@ import loadproof_cli.main as cli_main
 import stored_runs
 from loadproof_cli import run_locally
 from loadproof_cli.console import STOPPING, Console
-from shop_cli import loadproof_here, write_suite
+from shop_cli import loadproof, loadproof_here, write_suite
 
 SUITE_OF_SIGNAL = "import signal\nsignal.raise_signal(signal.{})\n"
 
@@ -96,6 +96,15 @@ def test_a_signal_while_a_suite_is_imported_is_an_interrupt(
     done = loadproof_here(command, "suite", cwd=tmp_path)
     assert (done.code, done.out, done.err) == (4, "", "interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["suite"]
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_while_the_command_itself_is_imported_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    """The first import takes the longest; no signal in it leaves with a code of Python's or of the system's."""
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text(SUITE_OF_SIGNAL.format(number.name), encoding="utf-8")
+    done = loadproof("check", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.code, done.out, done.err) == (4, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("number", STOPPING)
