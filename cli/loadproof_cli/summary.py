@@ -89,6 +89,8 @@ def _errors(result: RunResult) -> Table | None:
     if len(found) > ERRORS_SHOWN_MAX:
         more = plural(len(found) - ERRORS_SHOWN_MAX, "more kind")
         table.add_row("", Text(f"and {more} in the report", style="dim"))
+    if any(transaction.judged for transaction in result.transactions):
+        table.caption, table.caption_justify = "with warm-up", "left"
     return table
 
 

@@ -117,11 +117,11 @@ def _risks(result: RunResult) -> str:
 def _stories(result: RunResult) -> str:
     if not result.stories:
         return ""
-    lines = ["### What failed", "", *(f"- {sentence(story.text)}" for story in result.stories[:STORIES_MAX])]
+    told = result.stories[:STORIES_MAX]
     kinds = sum(len(transaction.errors) for transaction in result.transactions)
-    return "\n".join(
-        [*lines, *_more(max(kinds, len(result.stories)), STORIES_MAX, "kind of failure", "kinds of failure")]
-    )
+    aside = ["In the whole run, warm-up too.", ""] if any(t.judged for t in result.transactions) else []
+    lines = ["### What failed", "", *aside, *(f"- {sentence(story.text)}" for story in told)]
+    return "\n".join([*lines, *_more(kinds, len(told), "kind of failure", "kinds of failure")])
 
 
 def _waivers(result: RunResult) -> str:
@@ -198,8 +198,8 @@ def _transactions(result: RunResult) -> str:
     ]
     ranked = [result.transactions[index] for index in worst_first(result)]
     for t in ranked[:TRANSACTIONS_MAX]:
-        latency = (t.judged or t).response_time_us
         part = t.judged or t
+        latency = part.response_time_us
         lines.append(
             f"| {escape(t.name)} | {escape(t.criticality)} | {count_text(part.count)} | {count_text(part.failed)} | "
             f"{duration_text(latency.p50)} | {duration_text(latency.p95)} | {duration_text(latency.p99)} |"

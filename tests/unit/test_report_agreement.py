@@ -59,7 +59,9 @@ def test_failures_in_a_warm_up_are_no_risk() -> None:
     assert f"over {judged:,} transactions, warm-up left out, and the evidence is sound." in result.verdict.reasons[0]
     assert result.verdict.reasons[1] == "No transaction failed, warm-up left out."
     assert result.stories[0].transaction == "Checkout"
-    assert "In the whole run, warm-up too." in render_html(result)
+    for told in (render_html(result), render_markdown(result)):
+        assert "In the whole run, warm-up too." in told
+    assert {"without warm-up", "with warm-up"} <= {line.strip() for line in printed(result).splitlines()}
 
 
 def test_page_note_and_terminal_show_the_same_counts() -> None:

@@ -13,6 +13,7 @@ from loadproof_report.html.render import EVENTS_SHOWN, render_html
 from loadproof_report.markdown import render_markdown
 from loadproof_report.result import Change, Comparison, EventResult, Finding, Risk, RunResult
 from loadproof_report.rundata import RunEvent
+from loadproof_report.story import stories_of
 from loadproof_report.verdict import REASONS_MAX, _bounded
 from stored_runs import Story
 
@@ -80,6 +81,8 @@ def test_the_note_says_what_it_leaves_out(failing: RunResult) -> None:
     for line in ("1 more risk", "1 more change", "2 more notes", "3 more findings", "4 more kinds of failure"):
         assert f"- and {line} in report.html\n" in note
     assert "in report.html\n" not in render_markdown(failing)
+    note = render_markdown(result.model_copy(update={"stories": stories_of([bad])}))  # three of each transaction
+    assert "- and 6 more kinds of failure in report.html\n" in note
 
 
 def test_the_page_says_what_it_leaves_out_of_errors_and_changes(failing: RunResult) -> None:
