@@ -284,7 +284,7 @@ class EventResult(Model):
 class RunResult(Model):
     """Everything known about a run, and what it means. `run_schema` is spelled `schema` in JSON.
 
-    `events` are the first 2,000 of `events_total`, without those of logs where there are more.
+    `events` are at most 2,000 of `events_total`: where there are more, lines of logs are left out first.
     """
 
     model_config = ConfigDict(
