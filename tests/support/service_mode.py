@@ -77,6 +77,8 @@ def free_ports() -> tuple[int, int]:
     found: list[int] = []
     while len(found) < 2:
         port = random.SystemRandom().randrange(*PORTS)  # tests that run beside this one draw, too
+        if port in found:
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.append(port)
     return found[0], found[1]
