@@ -90,14 +90,3 @@ def test_agents_are_looked_at_when_the_first_lease_may_be_over_not_at_each_tick(
     assert not drive.lost("a0")
     drive.feed(ev.Tick(), 0.1)
     assert (drive.lost("a0"), drive.lost("a1")) == (True, False)
-
-
-def test_the_end_waits_for_whoever_still_works_in_any_order_of_ends() -> None:
-    """The last, the first and one that returns: none is forgotten because another was asked before."""
-    drive = Driver(4)
-    drive.start()
-    for name in ("a3", "a0", "a2"):
-        drive.final(name)
-        assert drive.phase == "running"
-    drive.final("a1")
-    assert drive.phase == "teardown"
