@@ -283,14 +283,14 @@ def _conclude(console: Console, wanted: LocalRun, data: RunData) -> int:
     """Write the files, print the results, return the exit code. A run that never loaded anything leaves no files."""
     if _told_unloaded(console, data):
         return ExitCode.ABORTED_BY_PERSON if data.aborted_by == "person" else ExitCode.INFRASTRUCTURE
-    result = build_result(data, wanted.keeping.baselines)
-    try:
-        with console.undisturbed(lambda: console.say("the report is being written, a moment")):
+    with console.undisturbed(lambda: console.say("the report is being written, a moment")):
+        result = build_result(data, wanted.keeping.baselines)
+        try:
             write_outputs(result, data, wanted.folder)
-    except OSError as error:
-        console.result(terminal_summary(result))
-        text = f"the report could not be written to {wanted.folder}: {error.strerror}."
-        raise InfrastructureProblem(f"{text} {_saved_elsewhere(result, data)}".strip()) from error
+        except OSError as error:
+            console.result(terminal_summary(result))
+            text = f"the report could not be written to {wanted.folder}: {error.strerror}."
+            raise InfrastructureProblem(f"{text} {_saved_elsewhere(result, data)}".strip()) from error
     console.result(terminal_summary(result))
     keeping.record(console, wanted.keeping, wanted.folder)
     tell_pipeline(console, result)

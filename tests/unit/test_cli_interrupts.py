@@ -150,13 +150,21 @@ def test_an_error_that_a_library_made_of_an_interrupt_is_no_internal_error(conso
 
 @pytest.mark.parametrize("number", STOPPING)
 def test_a_report_is_written_to_its_end(tmp_path: Path, monkeypatch, number: signal.Signals) -> None:
-    """Impatience after the load costs no file: the signal is answered with a word, and the verdict stays."""
-    written = tmp_path / "out"
+    """Impatience after the load costs no file: the signal is answered with a word, and the verdict stays.
+
+    Also while the run is judged.
+    """
+    written, build_result = tmp_path / "out", run_locally.build_result
+
+    def judged(*arguments: object) -> object:
+        signal.raise_signal(number)
+        return build_result(*arguments)
 
     def write_outputs(*arguments: object, **_options: object) -> None:
         signal.raise_signal(number)
         written.touch()
 
+    monkeypatch.setattr(run_locally, "build_result", judged)
     monkeypatch.setattr(run_locally, "write_outputs", write_outputs)
     monkeypatch.setattr(run_locally.keeping, "record", lambda *_arguments: None)
     out, err = io.StringIO(), io.StringIO()
