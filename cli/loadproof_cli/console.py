@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,7 +117,13 @@ class Console:
 
     @contextlib.contextmanager
     def terminable(self) -> Iterator[None]:
-        """SIGTERM does what Ctrl+C does while the context lasts, and Ctrl+C works where a shell had it ignored."""
+        """SIGTERM does what Ctrl+C does while the context lasts, and Ctrl+C works where a shell had it ignored.
+
+        A command that is run in another than the main thread leaves signals to whoever runs it, as Python demands.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = signal.signal(signal.SIGINT, signal.default_int_handler) or signal.SIG_DFL
         terminated = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
         try:

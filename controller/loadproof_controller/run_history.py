@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,7 @@ class RunHistory:
         self._waiting: dict[str, None] = {}
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "run-history")  # one: a database that hangs must not use up all threads
+        self._attempt: Future[None] | None = None
         self.shown = HistoryStore(self._url).shown
 
     @contextlib.contextmanager
@@ -86,35 +87,37 @@ class RunHistory:
         """
         first_s, longest_s = self._pause_s
         pause_s = 0.0
-        try:
-            while self._waiting or not self._closing.is_set():
-                if not self._waiting:
-                    self._news.clear()
-                    await self._news.wait()
-                    continue
-                run_id = next(iter(self._waiting))
-                why_not = await self._tried(run_id, recorded)
-                if not why_not:
-                    del self._waiting[run_id]
-                    pause_s = 0.0
-                    continue
-                if not pause_s:
-                    LOGGER.warning("run %s is not yet in the run history, and is tried again: %s", run_id, why_not)
-                if self._closing.is_set():
-                    LOGGER.warning("%s", NEXT_TIME.format(len(self._waiting)))
-                    return
-                pause_s = min(pause_s * 2 or first_s, longest_s)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._closing.wait()
-        finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        while self._waiting or not self._closing.is_set():
+            if not self._waiting:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            run_id = next(iter(self._waiting))
+            why_not = await self._tried(run_id, recorded)
+            del self._waiting[run_id]
+            if not why_not:
+                pause_s = 0.0
+                continue
+            self._waiting[run_id] = None  # behind the others: it may be this run alone that is not taken
+            if not pause_s:
+                LOGGER.warning("run %s is not yet in the run history, and is tried again: %s", run_id, why_not)
+            if self._closing.is_set():
+                LOGGER.warning("%s", NEXT_TIME.format(len(self._waiting)))
+                return
+            pause_s = min(pause_s * 2 or first_s, longest_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._closing.wait()
 
     async def _tried(self, run_id: str, recorded: Callable[[str], None]) -> str:
         """Record a run; "" when that is settled, else why it could not be done now."""
         try:
             async with asyncio.timeout(RECORD_S):
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._record, run_id)
+                if self._attempt is not None:  # it took too long: a database that hangs must not use up threads
+                    with contextlib.suppress(Exception):
+                        await asyncio.wrap_future(self._attempt)
+                self._attempt = self._started(run_id)
+                await asyncio.wrap_future(self._attempt)
             recorded(run_id)
         except TimeoutError:
             return f"run history {self.shown}: it did not answer within {RECORD_S:g} s."
@@ -126,6 +129,22 @@ class RunHistory:
             LOGGER.exception("recording run %s failed", run_id)
             self._refused(run_id, "an internal error.")
         return ""
+
+    def _started(self, run_id: str) -> Future[None]:
+        """Begin to record a run in a thread that, unlike a pool's, the end of this process does not wait for."""
+        attempt: Future[None] = Future()
+        attempt.set_running_or_notify_cancel()  # who stops waiting for it does not end it
+
+        def record() -> None:
+            try:
+                self._record(run_id)
+            except Exception as error:
+                attempt.set_exception(error)
+            else:
+                attempt.set_result(None)
+
+        threading.Thread(target=record, name="run-history", daemon=True).start()
+        return attempt
 
     def _record(self, run_id: str) -> None:
         with self.opened() as store:

@@ -243,7 +243,8 @@ class Runner:
     def _hear(self, agent_id: str, epoch: int, message: m.FromAgent) -> None:
         book = self._book(agent_id, epoch)
         if isinstance(message, m.Heartbeat):
-            book.heartbeat(message, self._clock_of(agent_id))
+            if message.run_id == self.request.run_id:  # the last one of the run before may come now
+                book.heartbeat(message, self._clock_of(agent_id))
             self._handle(ev.HeartbeatReceived(agent_id, epoch, message.monotonic_ns))
         elif isinstance(message, m.SnapshotBlock):
             self._hear_snapshot(agent_id, epoch, message)
@@ -299,6 +300,8 @@ class Runner:
         """A relay brought heartbeats of several agents."""
         known = [child for child in beats if self.machine.member(child.agent_id, child.epoch) is not None]
         for child in known:
+            if child.run_id != self.request.run_id:
+                continue  # of the run before: it waited in its relay
             clock = self._clock_of(child.agent_id) if child.began_ns else None
             self._book(child.agent_id, child.epoch).relayed_beat(child, clock)
         clocks = tuple([(child.agent_id, child.epoch, child.monotonic_ns) for child in known])

@@ -41,3 +41,10 @@ def test_other_modules_of_the_suite_are_read_and_broken_ones_passed_over(tmp_pat
     (tmp_path / "flows" / "b.py").write_text("def (:\n")
     (tmp_path / "flows" / "c.py").write_text("async def f(user):\n    user.http.get('/')\n")
     assert [(file, line) for file, line, _ in never_awaited(tmp_path)] == [("flows/a.py", 2), ("flows/c.py", 2)]
+
+
+def test_a_chain_of_calls_too_long_to_be_followed_ends_nothing(tmp_path: Path) -> None:
+    """Python runs it; what the other files hold is found all the same."""
+    (tmp_path / "a.py").write_text("async def f(query):\n    query" + ".more()" * 1_000 + "\n")
+    (tmp_path / "b.py").write_text("async def f(user):\n    user.think(2)\n")
+    assert [(file, line) for file, line, _ in never_awaited(tmp_path)] == [("b.py", 2)]

@@ -228,17 +228,6 @@ def test_silence_for_a_lease_loses_the_agent_and_the_run_goes_on() -> None:
     assert drive.end().status == "finished"
 
 
-def test_the_end_waits_for_whoever_still_works_in_any_order_of_ends() -> None:
-    """The last, the first and one that returns: none is forgotten because another was asked before."""
-    drive = Driver(4)
-    drive.start()
-    for name in ("a3", "a0", "a2"):
-        drive.final(name)
-        assert drive.phase == "running"
-    drive.final("a1")
-    assert drive.phase == "teardown"
-
-
 def test_an_agent_that_returns_goes_on_and_is_not_lost() -> None:
     """A stopped process that wakes up again gets its lease again; what it missed it says itself."""
     drive = Driver()

@@ -156,7 +156,8 @@ def test_a_heartbeat_says_the_same_by_a_relay_as_alone() -> None:
     for in_flight, cpu, memory, began_ns, offset_ns in ((3, 400, 9, 0, 1), (5, 300, 10, 70, 2), (4, 500, 8, 80, 3)):
         worker = m.WorkerReading(0, 1, 0, in_flight, cpu, memory, began_ns)
         alone.heartbeat(m.Heartbeat("run", 90, (worker,), 2, cpu + 1), (offset_ns, 4))
-        by_relay.relayed_beat(rm.ChildBeat("a", 1, 90, in_flight, cpu, memory, began_ns, cpu + 1), (offset_ns, 4))
+        beat = rm.ChildBeat("a", 1, "run", 90, in_flight, cpu, memory, began_ns, cpu + 1)
+        by_relay.relayed_beat(beat, (offset_ns, 4))
     assert by_relay == alone
     assert (by_relay.cpu_permille_max, by_relay.memory_bytes_max) == (500, 10)
     assert (by_relay.began_ns, by_relay.began_known_ns) == (68, 4)
@@ -352,8 +353,8 @@ def test_an_agent_behind_a_relay_is_a_link_like_any_other() -> None:
     """What it says reaches the run, what it is sent goes by the relay, and it leaves with its stream."""
     house = House()
     assert house.come(house.relay, "a") == [rm.ChildTold("a", 1, m.End("old"))]
-    strangers = (rm.ChildBeat("a", 2, 5), rm.ChildBeat("x", 1, 5))
-    house.station.heard(house.relay, rm.RelayBeats((rm.ChildBeat("a", 1, 5), *strangers)), 0)
+    strangers = (rm.ChildBeat("a", 2, "r", 5), rm.ChildBeat("x", 1, "r", 5))
+    house.station.heard(house.relay, rm.RelayBeats((rm.ChildBeat("a", 1, "r", 5), *strangers)), 0)
     house.station.heard(house.relay, rm.ChildSaid("a", 1, m.LogBatch("run", ("x",))), 0)
     house.station.heard(house.relay, rm.ChildSaid("b", 1, m.LogBatch("run", ("x",))), 0)
     house.station.heard(house.relay, rm.ChildGone("a", 1), 0)

@@ -71,7 +71,7 @@ def test_heartbeats_arrive_as_those_of_one_worker() -> None:
     """Readings are taken together by the relay already."""
     beat = rr.ChildBeat("a", 7, "run", 5, 3, 400, 10, 50, 111, 2)
     up = ours.encode_from_relay(rr.RelayBeats((beat,)))
-    assert theirs.decode_relay_request(up) == rm.RelayBeats((rm.ChildBeat("a", 7, 5, 3, 400, 10, 50, 111),))
+    assert theirs.decode_relay_request(up) == rm.RelayBeats((rm.ChildBeat("a", 7, "run", 5, 3, 400, 10, 50, 111),))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from loadproof import Suite, VirtualUser
+from loadproof.runtime.failures import message_of
 from loadproof.testing import FakeTarget, Recording, run_transaction
 
 
@@ -53,3 +54,15 @@ async def test_a_request_is_no_coroutine_on_any_connection() -> None:
 
     seen = await run(body)
     assert seen.ok, seen.errors
+
+
+def test_an_object_that_hides_what_it_is_fails_with_its_own_error() -> None:
+    """Proxies outside of their context refuse to tell their class, and the failure must be counted all the same."""
+
+    class Proxy:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("outside of its context")
+
+    error = AttributeError("'Proxy' object has no attribute 'name'", name="name", obj=Proxy())
+    assert message_of(error) == "AttributeError: 'Proxy' object has no attribute 'name'"

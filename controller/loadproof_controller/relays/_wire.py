@@ -75,6 +75,7 @@ def _beats(message: relay_pb2.RelayRequest) -> rm.RelayBeats:
             rm.ChildBeat(
                 beat.agent_id,
                 beat.epoch,
+                beat.run_id,
                 beat.monotonic_ns,
                 beat.in_flight,
                 beat.cpu_permille,

@@ -54,6 +54,7 @@ class ChildBeat(NamedTuple):
 
     agent_id: str
     epoch: int
+    run_id: str
     monotonic_ns: int
     in_flight: int = 0
     cpu_permille: int = 0

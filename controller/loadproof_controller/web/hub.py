@@ -125,6 +125,9 @@ class Hub:
         if entry is None:
             return None
         state = await asyncio.to_thread(self._read, entry)
+        while (now := self._service.entry(run_id) or entry) is not entry:  # more was learned of it meanwhile
+            entry = now
+            state = await asyncio.to_thread(self._read, entry)
         return self._pages.get(run_id) or self._keep(run_id, LivePage(state))
 
     def _keep(self, run_id: str, page: LivePage) -> LivePage:

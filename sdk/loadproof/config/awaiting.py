@@ -29,10 +29,10 @@ def _in_file(file: Path) -> list[tuple[int, str]]:
         if file.stat().st_size > FILE_BYTES_MAX:
             return []
         tree = ast.parse(file.read_bytes())
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef))
+        return sorted({found for function in functions for found in _in_function(function)})
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return []
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef))
-    return sorted({found for function in functions for found in _in_function(function)})
 
 
 def _in_function(function: ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:

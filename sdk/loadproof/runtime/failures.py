@@ -32,7 +32,7 @@ def message_of(error: BaseException) -> str:
     except Exception:  # a user's exception may fail to print
         text = "(its text cannot be made)"
     name = type(error).__name__
-    if isinstance(error, AttributeError) and isinstance(error.obj, Awaitable):
+    if isinstance(error, AttributeError) and issubclass(type(error.obj), Awaitable):
         text += " (is an await missing before it?)"
     return f"{name}: {text}" if text else name
 
