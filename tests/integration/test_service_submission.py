@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -17,9 +18,11 @@ from houses import house_in
 from loadproof.trust import Token, parse_token
 from loadproof_cli import run_remotely
 from loadproof_controller.errors import ClientError
+from loadproof_controller.operations._wire import encode_run_entry
 from loadproof_controller.operations.client import ControllerClient
 from loadproof_controller.operations.guard import Refusals
 from loadproof_controller.operations.server import RunServicer
+from loadproof_controller.run_store import RunEntry
 from loadproof_controller.submission import BUNDLE_BYTES_MAX, submission_of
 from loadproof_report.rundata import BundleInfo
 from shop_cli import Finished, counted_suite, loadproof, loadproof_here
@@ -177,14 +180,19 @@ async def test_a_refusal_is_in_words_however_large_the_bundle(tmp_path: Path, mo
         (3, grpc.StatusCode.DEADLINE_EXCEEDED, True),
         (3, grpc.StatusCode.UNAVAILABLE, True),
         (3, grpc.StatusCode.FAILED_PRECONDITION, False),
+        (3, grpc.StatusCode.INTERNAL, True),
     ],
 )
 async def test_a_submission_is_in_doubt_only_when_all_of_it_was_sent_and_no_answer_came(
     tmp_path: Path, parts: int, code: grpc.StatusCode, in_doubt: bool
 ) -> None:
-    """Without its last part no controller takes a run; a refusal is an answer."""
+    """Without its last part no controller takes a run; a refusal is an answer, gRPC's own failure after it is none."""
+    submission = submission_of(request_for(open_plan(), tmp_path), 1)
 
     class Stub:
+        async def ListRuns(self, _request: Any, **_: Any) -> Any:
+            return SimpleNamespace(runs=[encode_run_entry(RunEntry(submission.run_id))])
+
         async def Submit(self, requests: AsyncIterator[Any], **_: Any) -> None:
             for _part in range(parts):
                 await anext(requests)
@@ -193,5 +201,5 @@ async def test_a_submission_is_in_doubt_only_when_all_of_it_was_sent_and_no_answ
     client = ControllerClient("127.0.0.1:9", Token("", "x" * 32))
     client._stub = Stub()
     with pytest.raises(ClientError) as caught:
-        await client.submit(submission_of(request_for(open_plan(), tmp_path), 1), b"bundle", [{"run.json": b"{}"}])
+        await client.submit(submission, b"bundle", [{"run.json": b"{}"}])
     assert caught.value.in_doubt is in_doubt

@@ -35,6 +35,8 @@ LOST_CODES = frozenset({"unavailable", "unreachable", "deadline_exceeded", "canc
 GRPCS_OWN_CODE = "internal"
 """What gRPC itself says when something went wrong in it; a controller says it of no call of a person's."""
 ASKED_AGAIN_MAX = 3
+NEWEST = 50
+"""A run that was just taken is among so many."""
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -133,8 +135,16 @@ class ControllerClient:
         except ClientError as error:
             error.in_doubt = sent and error.code in LOST_CODES
             if error.code == GRPCS_OWN_CODE and bundle:
-                await self._refused_in_words(submission)
+                error.in_doubt = sent and await self._is_there(submission.run_id)
+                if not error.in_doubt:
+                    await self._refused_in_words(submission)
             raise
+
+    async def _is_there(self, run_id: str) -> bool:
+        try:
+            return any(entry.run_id == run_id for entry in await self.runs(NEWEST))
+        except ClientError:  # whoever may not ask was not heard before either
+            return False
 
     async def _refused_in_words(self, submission: Submission) -> None:
         for _ in range(ASKED_AGAIN_MAX):
