@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 AGENTS_AT_FULL_PACE = 300
-"""Up to so many agents are heard each second; in a larger fleet each one second less often for each 300 more."""
+"""Up to so many agents are heard each second."""
+AGENTS_A_SECOND = 200
+"""In a larger fleet each is heard one second less often for each so many more."""
 AGENTS_AT_FULL_SPEECH = 100
 """Up to so many agents beat each second; more of them say less beside their numbers."""
 QUIET_HEARTBEAT_S = 3
@@ -17,7 +19,7 @@ PING_GAP_S_MAX = 8
 
 
 def snapshot_ms_for(asked_ms: int, streams: int) -> int:
-    """Return the interval between snapshots in milliseconds: `asked_ms` up to 300 streams, one second more for each 300
+    """Return the interval between snapshots in milliseconds: `asked_ms` up to 300 streams, one second more for each 200
     beyond. A stream is an agent's, or a relay's for many. Only how fresh the live numbers are depends on it: every
     second is still counted apart.
     """
@@ -47,4 +49,4 @@ def ping_gap_s_for(agents: int) -> int:
 
 
 def _stretch(streams: int) -> int:
-    return max(-(-streams // AGENTS_AT_FULL_PACE), 1)
+    return 1 + max(-(-(streams - AGENTS_AT_FULL_PACE) // AGENTS_A_SECOND), 0)
