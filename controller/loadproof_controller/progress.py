@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import accumulate
 
-from loadproof.metrics import Delivery, MergedState
+from loadproof.metrics import Delivery, MergedState, add_delivery
 from loadproof.plan import Plan
 from loadproof_controller.request import TransactionProgress
 
@@ -36,13 +36,7 @@ def transactions_progress(
     """Return each transaction of the mix as it stands `elapsed_ns` after the start."""
     sums: dict[str, Delivery] = {}
     for (name, _phase), more in merged.delivery.items():
-        into = sums.setdefault(name, Delivery())
-        into.started += more.started
-        into.completed += more.completed
-        into.failed += more.failed
-        into.late += more.late
-        into.dropped += more.dropped
-        into.missed += more.missed
+        add_delivery(sums.setdefault(name, Delivery()), more)
     rows: list[TransactionProgress] = []
     for transaction in plan.transactions:
         if not transaction.weight:

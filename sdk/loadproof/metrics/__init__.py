@@ -29,7 +29,7 @@ from loadproof.metrics.delta import (
     StatusKey,
 )
 from loadproof.metrics.errors import CodecError, IntervalsError, MetricsError
-from loadproof.metrics.merge import merge_delta, merge_deltas
+from loadproof.metrics.merge import add_delivery, merge_delta, merge_deltas
 from loadproof.metrics.recorder import EndpointSeries, Recorder, SecondTally, StepSeries, TransactionSeries
 from loadproof.metrics.saving import restored, rows_are_void, save_rows, save_totals
 from loadproof.metrics.split import split_delta
@@ -78,6 +78,7 @@ __all__ = [
     "StepSeries",
     "Sums",
     "TransactionSeries",
+    "add_delivery",
     "add_sums",
     "add_totals",
     "attribute",
